@@ -1,0 +1,71 @@
+"""Edge computer vision: open a bundle, run it, and know what ran.
+
+    import edgecv
+
+    with edgecv.load("digits.edgecv") as model:
+        result = model("image.jpg")
+        for xyxy, score, class_id in result.detections:
+            print(model.labels[class_id], score, xyxy)
+
+Importing this package loads neither an inference engine nor torch nor the converters.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from edgecv.errors import EdgecvError
+
+if TYPE_CHECKING:
+    from edgecv.bundle import Bundle, open_bundle
+    from edgecv.hints import Hints
+    from edgecv.loading import load
+    from edgecv.manifest import Manifest
+    from edgecv.model import Model
+    from edgecv.result import Result
+    from edgecv.results.classes import Classes
+    from edgecv.results.detections import Detections
+    from edgecv.types import Frame
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Bundle": "edgecv.bundle",
+    "Classes": "edgecv.results.classes",
+    "Detections": "edgecv.results.detections",
+    "Frame": "edgecv.types",
+    "Hints": "edgecv.hints",
+    "Manifest": "edgecv.manifest",
+    "Model": "edgecv.model",
+    "Result": "edgecv.result",
+    "load": "edgecv.loading",
+    "open_bundle": "edgecv.bundle",
+}
+
+__all__ = [
+    "Bundle",
+    "Classes",
+    "Detections",
+    "EdgecvError",
+    "Frame",
+    "Hints",
+    "Manifest",
+    "Model",
+    "Result",
+    "load",
+    "open_bundle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``import edgecv`` stays cheap."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgecv' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

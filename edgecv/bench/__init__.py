@@ -1,0 +1,1 @@
+"""Measure a model on this machine: latency by stage, cold start, memory."""

@@ -1,0 +1,193 @@
+"""Open bundles: a folder, or the same files in one ``.edgecv`` archive.
+
+An archive is a zip whose members are stored, never compressed: opening maps the file into memory
+and copies nothing, and there is nothing to inflate. Every byte is hashed against the manifest
+before any engine sees one of them. Nothing is ever extracted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from edgecv.errors import ArchiveError, BundleError, IntegrityError
+from edgecv.manifest import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    FileEntry,
+    Manifest,
+    Variant,
+    parse,
+)
+from edgecv.members import map_archive, scan_folder
+from edgecv.types import ModelSource
+
+SUFFIX = ".edgecv"
+
+
+class Bundle:
+    """An open bundle. Close it, or use it as a context manager.
+
+    Attributes:
+        path: the folder or archive.
+        manifest: validated.
+        is_archive: one file, or a folder.
+    """
+
+    def __init__(self, path: Path, *, verify: bool = True) -> None:
+        """Open a bundle and check that it holds exactly the files its manifest lists.
+
+        Args:
+            path: a folder with ``manifest.json``, or an ``.edgecv`` archive.
+            verify: hash every file now; False leaves each to the moment it is used.
+
+        Raises:
+            BundleError: missing, unsafe, broken or altered; the error names the member or field.
+        """
+        self.path = path
+        self.is_archive = path.is_file()
+        self._map: mmap.mmap | None = None
+        self._views: dict[str, memoryview] = {}
+        self._hashed: set[str] = set()
+        try:
+            if self.is_archive:
+                self._map, self._views = map_archive(path)
+                sizes = {name: view.nbytes for name, view in self._views.items()}
+            else:
+                sizes = scan_folder(path)
+            if MANIFEST not in sizes:
+                raise ArchiveError(f"no {MANIFEST} in it: not a bundle", where=str(path))
+            self.manifest: Manifest = parse(self._manifest_bytes(sizes), f"{path}: {MANIFEST}")
+            self._compare(sizes)
+            if verify:
+                self.verify()
+        except BaseException:
+            self.close()
+            raise
+
+    def _manifest_bytes(self, sizes: Mapping[str, int]) -> bytes:
+        if sizes[MANIFEST] > MAX_MANIFEST_BYTES:
+            raise ArchiveError(
+                "too large",
+                where=f"{self.path}: {MANIFEST}",
+                expected=f"at most {MAX_MANIFEST_BYTES} bytes",
+                got=str(sizes[MANIFEST]),
+            )
+        return bytes(self._views[MANIFEST]) if self.is_archive else _read(self.path / MANIFEST)
+
+    def _compare(self, sizes: Mapping[str, int]) -> None:
+        """Check that listed and present files are the same, with the same sizes."""
+        listed = {entry.path: entry for entry in self.manifest.files()}
+        for name, entry in listed.items():
+            if name not in sizes:
+                raise IntegrityError("missing file", where=f"{self.path}: {name}")
+            if sizes[name] != entry.bytes:
+                raise IntegrityError(
+                    "wrong size",
+                    where=f"{self.path}: {name}",
+                    expected=f"{entry.bytes} bytes",
+                    got=str(sizes[name]),
+                    remedy="the file was altered or cut short; get the bundle again",
+                )
+        for name in sizes:
+            if name not in listed and name != MANIFEST:
+                raise IntegrityError(
+                    "the manifest does not list this file",
+                    where=f"{self.path}: {name}",
+                    remedy="remove it; nothing in a bundle goes unchecked",
+                )
+
+    def verify(self) -> None:
+        """Hash every file that was not hashed yet.
+
+        Raises:
+            IntegrityError: the first file whose sha256 differs.
+        """
+        for entry in self.manifest.files():
+            self._check_hash(entry)
+
+    def _check_hash(self, entry: FileEntry) -> None:
+        if entry.path in self._hashed:
+            return
+        if self.is_archive:
+            digest = hashlib.sha256(self._views[entry.path]).hexdigest()
+        else:
+            with (self.path / entry.path).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != entry.sha256:
+            raise IntegrityError(
+                "wrong sha256",
+                where=f"{self.path}: {entry.path}",
+                expected=entry.sha256,
+                got=digest,
+                remedy="the file was altered or damaged; get the bundle again",
+            )
+        self._hashed.add(entry.path)
+
+    def read(self, entry: FileEntry) -> memoryview:
+        """Return a file's bytes, hashed; from an archive without a copy, valid until `close`."""
+        self._check_hash(entry)
+        if self.is_archive:
+            return self._views[entry.path]
+        return memoryview(_read(self.path / entry.path))
+
+    def source(self, variant: Variant) -> ModelSource:
+        """Return a variant's files for an engine, hashed: paths, or views into the archive."""
+        parts: dict[str, Path | memoryview] = {}
+        for entry in variant.files:
+            self._check_hash(entry)
+            name = entry.path.rsplit("/", 1)[-1]
+            parts[name] = self._views[entry.path] if self.is_archive else self.path / entry.path
+        return ModelSource(parts)
+
+    def close(self) -> None:
+        """Let go of the archive. Views that are still in use keep their pages mapped."""
+        views, self._views = self._views, {}
+        for view in views.values():
+            # An engine may still hold a view of it; the mapping then lives as long as the view.
+            _try_close(view.release)
+        if self._map is not None:
+            _try_close(self._map.close)
+            self._map = None
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _try_close(close: Callable[[], None]) -> None:
+    try:
+        close()
+    except BufferError:
+        return
+
+
+def is_bundle(path: Path) -> bool:
+    """Tell whether a path looks like a bundle, without checking it."""
+    return (path / MANIFEST).is_file() if path.is_dir() else path.suffix == SUFFIX
+
+
+def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
+    """Open a bundle; see `Bundle`."""
+    where = Path(path)
+    if not where.exists():
+        raise BundleError("no such file or folder", where=str(where))
+    return Bundle(where, verify=verify)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArchiveError(f"cannot be read: {error.strerror}", where=str(path)) from None

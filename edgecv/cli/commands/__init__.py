@@ -1,0 +1,1 @@
+"""The commands of ``edgecv``, one file each, named as the command is."""

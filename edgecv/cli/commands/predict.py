@@ -1,0 +1,115 @@
+"""``edgecv predict``: run a model on images."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from edgecv.cli import output
+from edgecv.cli.options import model_options
+from edgecv.errors import ImageError
+from edgecv.model import Model
+from edgecv.result import Result
+from edgecv.results.detections import Detections
+
+
+@click.command("predict")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True)
+@model_options
+@click.option(
+    "--json",
+    "json_target",
+    metavar="FILE|-",
+    help="Write one JSON object a line and an image; - is standard output.",
+)
+@click.option(
+    "--save",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the images with the results drawn on them.",
+)
+@click.option("--recursive", is_flag=True, help="Look into folders below a folder, too.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    model: Path,
+    sources: tuple[str, ...],
+    open_model: Any,
+    json_target: str | None,
+    folder: Path | None,
+    recursive: bool,
+) -> int:
+    """Run MODEL, a bundle or a bare model file, on every image that SOURCES name.
+
+    A source is an image, a folder of images, or a glob in quotes. An image that cannot be used is
+    reported and the rest go on; the exit status is then 1.
+    """
+    from edgecv.image_files import expand
+
+    paths = expand(sources, recursive=recursive)
+    failures = 0
+    with open_model(model) as opened, output.json_stream(json_target) as stream:
+        writer = _Saver(folder) if folder else None
+        for path in paths:
+            try:
+                result = opened(path)
+                saved = writer.save(path, result) if writer else None
+            except ImageError as error:
+                failures += 1
+                click.echo(f"error: {error}", err=True)
+                _write(stream, {"source": str(path), "error": error.message})
+                continue
+            _write(stream, result.to_json())
+            if json_target != "-":
+                click.echo(_sentence(result, opened) + (f" -> {saved}" if saved else ""))
+    return 1 if failures else 0
+
+
+def _write(stream: IO[str] | None, item: dict[str, Any]) -> None:
+    if stream is not None:
+        stream.write(json.dumps(item, ensure_ascii=False, allow_nan=False) + "\n")
+        stream.flush()
+
+
+def _sentence(result: Result, model: Model) -> str:
+    """Sum up a result in one line."""
+    height, width = result.source_hw
+    value = result.value
+    if isinstance(value, Detections):
+        counts = Counter(int(c) for c in value.class_id)
+        found = ", ".join(f"{n} {_name(model, c)}" for c, n in counts.most_common()) or "nothing"
+        if value.dropped:
+            found += f" ({value.dropped} more beyond the limit)"
+    else:
+        found = ", ".join(f"{_name(model, c)} {s:.2f}" for c, s in list(result.classes)[:3])
+    return f"{result.source} {width}x{height}: {found} ({result.timings_ms.total:.1f} ms)"
+
+
+def _name(model: Model, class_id: int) -> str:
+    return model.labels[class_id] if class_id < len(model.labels) else f"class {class_id}"
+
+
+class _Saver:
+    """Draw results into a folder under names that do not collide."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.taken: set[str] = set()
+
+    def save(self, path: Path, result: Result) -> Path:
+        """Draw one result; the picture is named after its image."""
+        from edgecv import codecs
+        from edgecv.drawing import draw
+
+        names = (f"{path.stem}{'' if i == 1 else f'-{i}'}.jpg" for i in range(1, 10**9))
+        name = next(name for name in names if name.casefold() not in self.taken)
+        self.taken.add(name.casefold())
+        self.folder.mkdir(parents=True, exist_ok=True)
+        target = self.folder / name
+        codecs.write(target, draw(codecs.read(path), result))
+        return target

@@ -1,0 +1,60 @@
+"""The ``edgecv`` command: find the subcommand, run it, and turn errors into exit statuses."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+import edgecv
+from edgecv import plugins
+from edgecv.errors import EdgecvError, UsageError
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are the modules of ``cli/commands``, imported when they are used.
+
+    Module ``eval.py`` holds the click command ``command``.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands without importing them."""
+        return [name.rstrip("_") for name in plugins.names("cli.commands")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"edgecv.cli.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(edgecv.__version__, prog_name="edgecv")
+def cli() -> None:
+    """Run, prove and measure small vision models on this machine.
+
+    Exit status: 0 all went well, 1 something failed, 2 the command was used wrongly.
+    """
+
+
+def main() -> None:
+    """Run the command line and end the process."""
+    try:
+        status = cli(standalone_mode=False) or 0
+    except click.exceptions.Abort:
+        status = 130
+    except click.ClickException as error:
+        error.show()
+        status = 1 if isinstance(error, click.FileError) else error.exit_code
+    except EdgecvError as error:
+        click.echo(f"error: {error}", err=True)
+        status = 2 if isinstance(error, UsageError) else 1
+    except BrokenPipeError:
+        # The reader of our output went away: not our failure, and there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)

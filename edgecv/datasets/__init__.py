@@ -1,0 +1,1 @@
+"""Formats of evaluation sets, one file each: see `edgecv.dataset`."""

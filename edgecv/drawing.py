@@ -1,0 +1,89 @@
+"""Draw a result on its image."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edgecv.result import Result
+from edgecv.results.classes import Classes
+from edgecv.results.detections import Detections
+from edgecv.types import Image
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def color_of(class_id: int) -> tuple[int, int, int]:
+    """Return a saturated BGR colour; neighbouring class ids differ clearly in hue."""
+    # Steps of the golden angle (137.5 degrees) spread hues evenly however many classes there are.
+    hue = (class_id * 137.508) % 360 / 2
+    pixel = np.array([[[hue, 200, 235]]], np.uint8)
+    b, g, r = cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0]
+    return int(b), int(g), int(r)
+
+
+def draw(image: Image, result: Result) -> Image:
+    """Return a copy of an image with its result drawn on it.
+
+    Args:
+        image: (H, W, 3) uint8 BGR, the one that the result is about.
+        result: in source pixels.
+    """
+    canvas = image.copy()
+    if isinstance(result.value, Detections):
+        _draw_detections(canvas, result.value, result)
+    elif isinstance(result.value, Classes):
+        _draw_classes(canvas, result.value, result)
+    return canvas
+
+
+def _label(result: Result, class_id: int) -> str:
+    return result.labels[class_id] if class_id < len(result.labels) else str(class_id)
+
+
+def _scale(image: Image) -> tuple[float, int]:
+    """Return the font scale and the line thickness that suit an image's size."""
+    side = min(image.shape[:2])
+    return max(0.35, side / 1000), max(1, round(side / 400))
+
+
+def _draw_detections(canvas: Image, detections: Detections, result: Result) -> None:
+    scale, thickness = _scale(canvas)
+    # Worst first, so that the best lie on top.
+    for i in range(len(detections) - 1, -1, -1):
+        x1, y1, x2, y2 = (round(float(v)) for v in detections.xyxy[i])
+        class_id = int(detections.class_id[i])
+        color = color_of(class_id)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness, cv2.LINE_AA)
+        text = f"{_label(result, class_id)} {detections.score[i]:.2f}"
+        _write(canvas, text, (x1, y1), color, scale, thickness)
+
+
+def _draw_classes(canvas: Image, classes: Classes, result: Result) -> None:
+    scale, thickness = _scale(canvas)
+    (_, height), base = cv2.getTextSize("Ag", _FONT, scale, thickness)
+    for line, (class_id, score) in enumerate(classes):
+        y = (line + 1) * (height + 2 * base)
+        text = f"{score:.2f} {_label(result, class_id)}"
+        _write(canvas, text, (0, y), color_of(class_id), scale, thickness)
+
+
+def _write(
+    canvas: Image,
+    text: str,
+    at: tuple[int, int],
+    color: tuple[int, int, int],
+    scale: float,
+    thickness: int,
+) -> None:
+    """Write on a filled plate whose lower left corner is `at`, kept inside the image."""
+    thickness = max(1, thickness // 2)
+    # The built-in font draws ASCII only; anything else would come out as question marks.
+    text = text.encode("ascii", "replace").decode()
+    (width, height), base = cv2.getTextSize(text, _FONT, scale, thickness)
+    x = max(0, min(at[0], canvas.shape[1] - width))
+    y = max(height + base, min(at[1], canvas.shape[0]))
+    cv2.rectangle(canvas, (x, y - height - base), (x + width, y), color, cv2.FILLED)
+    luma = 0.114 * color[0] + 0.587 * color[1] + 0.299 * color[2]
+    ink = (0, 0, 0) if luma > 110 else (255, 255, 255)
+    cv2.putText(canvas, text, (x, y - base // 2), _FONT, scale, ink, thickness, cv2.LINE_AA)

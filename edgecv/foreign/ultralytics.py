@@ -1,0 +1,164 @@
+"""Metadata of Ultralytics' exports: ONNX properties, metadata.yaml, a zip behind a TFLite file.
+
+Source: the documented export metadata: ``description author date version license stride task batch
+imgsz names args channels`` and, where they apply, ``kpt_shape end2end``. In ONNX every value is
+the ``str()`` of a Python object.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgecv.errors import DependencyMissingError, ModelLoadError
+from edgecv.hints import Hints
+
+_MAX_BYTES = 4 * 2**20
+
+
+def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
+    """Read what an Ultralytics export says about itself.
+
+    Args:
+        path: the model file.
+        metadata: key-value pairs inside the file, as the engine reports them.
+
+    Returns:
+        Statements, or None where this is no Ultralytics export.
+
+    Raises:
+        ModelLoadError: the metadata is there but broken.
+        DependencyMissingError: metadata.yaml needs PyYAML, which is not installed.
+    """
+    raw, zipped_text = _find(path, metadata)
+    if raw is None:
+        return None
+    task = str(raw.get("task", ""))
+    args = raw.get("args") if isinstance(raw.get("args"), dict) else {}
+    options: dict[str, Any] = {}
+    head: str | None = None
+    if task == "detect":
+        end2end = raw.get("end2end") is True or (args or {}).get("nms") is True
+        head = "end2end" if end2end else "yolo"
+        if zipped_text:
+            # Older TFLite exports divide boxes by the input size.
+            options["normalized"] = True
+    elif task == "classify":
+        head = "softmax"
+        options["logits"] = False
+    pixels: dict[str, Any] = {"color": "rgb", "mean": (0.0, 0.0, 0.0), "std": (255.0,) * 3}
+    if task == "classify":
+        pixels |= {"resize": "crop", "crop_ratio": 1.0}
+    else:
+        pixels |= {"resize": "letterbox", "rounding": "round", "pad_value": 114}
+    return Hints(
+        origin="Ultralytics metadata",
+        name=path.stem,
+        task=task or None,
+        head=head,
+        head_options=options,
+        labels=_labels(raw.get("names"), path),
+        size_hw=_size(raw.get("imgsz"), path),
+        description=_text(raw.get("description")),
+        license=_text(raw.get("license")),
+        **pixels,
+    )
+
+
+def _find(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, bool]:
+    """Return the metadata as Python values, and whether it is the old text behind a TFLite file."""
+    if {"task", "names", "stride"} <= metadata.keys():
+        return {key: _literal(value) for key, value in metadata.items()}, False
+    if path.suffix == ".xml":
+        beside = path.parent / "metadata.yaml"
+        return (_yaml(beside), False) if beside.is_file() else (None, False)
+    if path.suffix == ".tflite" and zipfile.is_zipfile(path):
+        return _zipped(path)
+    return None, False
+
+
+def _literal(value: str) -> Any:
+    """Undo ``str()``; what is not a Python literal is a string."""
+    if len(value) > _MAX_BYTES:
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+
+
+def _yaml(path: Path) -> dict[str, Any] | None:
+    if path.stat().st_size > _MAX_BYTES:
+        raise ModelLoadError("too large", where=str(path), expected=f"at most {_MAX_BYTES} bytes")
+    try:
+        import yaml
+    except ImportError:
+        raise DependencyMissingError(
+            "PyYAML is needed to read it",
+            where=str(path),
+            remedy="pip install 'edgecv[openvino]'",
+        ) from None
+    try:
+        data = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelLoadError(f"not valid YAML: {error}", where=str(path)) from None
+    return data if isinstance(data, dict) and {"task", "names"} <= data.keys() else None
+
+
+def _zipped(path: Path) -> tuple[dict[str, Any] | None, bool]:
+    """Read ``metadata.json`` (newer) or the only text member (older) behind a TFLite file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist()[:16]:
+                if info.file_size > _MAX_BYTES:
+                    continue
+                text = archive.read(info).decode("utf-8", "replace")
+                newer = info.filename.endswith(".json")
+                data = json.loads(text) if newer else _literal(text)
+                if isinstance(data, dict) and {"task", "names"} <= data.keys():
+                    return data, not newer
+    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, NotImplementedError) as error:
+        raise ModelLoadError(
+            f"the metadata behind the model is broken: {error}", where=str(path)
+        ) from None
+    return None, False
+
+
+def _labels(names: Any, path: Path) -> tuple[str, ...] | None:
+    """Read ``names``: a list, or a dictionary by class id (JSON makes its keys strings)."""
+    if names is None:
+        return None
+    if isinstance(names, list | tuple):
+        return tuple(map(str, names))
+    try:
+        by_id = {int(key): str(value) for key, value in names.items()}
+        return tuple(by_id[i] for i in range(len(by_id)))
+    except (AttributeError, ValueError, KeyError):
+        raise ModelLoadError(
+            "class names cannot be used",
+            where=f"{path}: names",
+            expected="a list, or a dictionary from 0 to the last class without a gap",
+            got=repr(names)[:80],
+        ) from None
+
+
+def _size(value: Any, path: Path) -> tuple[int, int] | None:
+    """Read ``imgsz``: one side, or [height, width]."""
+    if value is None:
+        return None
+    sides = (value, value) if isinstance(value, int) else value
+    try:
+        height, width = (int(side) for side in sides)
+    except (TypeError, ValueError):
+        raise ModelLoadError(
+            "cannot be used", where=f"{path}: imgsz", expected="[height, width]", got=repr(value)
+        ) from None
+    return height, width
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,263 @@
+"""Open a bundle or a bare model file as a `Model`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgecv.bundle import is_bundle, open_bundle
+from edgecv.describe import choose_backend, describe, find_model_file, gather, load_backend
+from edgecv.errors import BackendMissingError, InferenceError, UsageError
+from edgecv.hints import Hints
+from edgecv.manifest import Manifest, Variant
+from edgecv.model import Model, ModelInfo
+from edgecv.types import ModelSource, Session, SessionOptions
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    variant: str | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+    precision: str | None = None,
+    confidence: float | None = None,
+    iou: float | None = None,
+    max_detections: int | None = None,
+    head: str | None = None,
+    labels: Sequence[str] | None = None,
+    hints: Hints | None = None,
+    trusted: bool = False,
+) -> Model:
+    """Open a bundle, or a bare model file, ready to run.
+
+    Args:
+        path: a bundle (folder or ``.edgecv``), a model file, or a folder with one model.
+        variant: id of the bundle's variant; None takes the first whose engine is installed.
+        backend: run with this one; in a bundle, the first variant that is for it.
+        threads: of one inference; None means the CPUs that this process may use.
+        precision: of float arithmetic; None keeps what the variant records, or fp32.
+        confidence: threshold of the head; None keeps its own.
+        iou: threshold of suppression; None keeps the head's own.
+        max_detections: bound on the results of an image; None keeps the head's own.
+        head: for a bare file: the head that decodes it.
+        labels: for a bare file: class names by class id.
+        hints: for a bare file: everything else that can be said about it, such as how its pixels
+            are prepared; it wins over what the file says about itself.
+        trusted: open a bare file at once. By default it is first opened in a child process, since
+            engines do crash on hostile or broken files.
+
+    Raises:
+        UsageError: options that do not fit, or a head that cannot be told.
+        BundleError: the bundle is broken, unsafe or altered.
+        BackendError: the engine is missing, or refuses the model.
+    """
+    where = Path(path)
+    options = SessionOptions(threads=threads)
+    said = Hints(origin="option", head=head, labels=None if labels is None else tuple(labels))
+    said = said.over(hints)
+    if is_bundle(where):
+        if said.given():
+            raise UsageError(
+                f"a bundle says itself how it is fed and read: {', '.join(said.given())}",
+                where=str(where),
+                remedy="pack the model file anew with these options",
+            )
+        model = _load_bundle(where, variant, backend, options, precision)
+    else:
+        if variant is not None:
+            raise UsageError("a bare model file has no variants", where=str(where))
+        options = replace(options, precision=precision or "fp32")
+        model = _load_file(find_model_file(where), backend, options, said, trusted)
+    given = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
+    try:
+        return model.with_options(**given)
+    except UsageError:
+        model.close()
+        raise
+
+
+def _load_file(
+    path: Path, backend: str | None, options: SessionOptions, hints: Hints, trusted: bool
+) -> Model:
+    name = choose_backend(path, backend)
+    source = gather(path, name)
+    if not trusted:
+        from edgecv.probe import probe
+
+        probe(path, name)
+    session = load_backend(name).open_session(source, options)
+    try:
+        found = describe(path, session.inputs, session.outputs, session.metadata, hints)
+        info = model_info(
+            session,
+            source,
+            name=found.hints.name or path.stem,
+            task=found.task,
+            head=found.head.name,
+            told_by=found.told_by,
+            variant=name,
+            chosen_by="caller" if backend else "order",
+            skipped=(),
+            input=found.input,
+        )
+        return Model(session, found.head, found.labels, info, layout=found.layout)
+    except BaseException:
+        session.close()
+        raise
+
+
+def _load_bundle(
+    path: Path,
+    variant_id: str | None,
+    backend: str | None,
+    options: SessionOptions,
+    precision: str | None,
+) -> Model:
+    bundle = open_bundle(path)
+    try:
+        manifest = bundle.manifest
+        variant, skipped = choose_variant(manifest, variant_id, backend)
+        source = bundle.source(variant)
+        options = replace(
+            options,
+            precision=precision or variant.precision,
+            extra=variant.engine_options,
+        )
+        session = _open_while_importing(variant.backend, source, options)
+        try:
+            _check_tensors(session, variant, f"{path}: variant {variant.id}")
+            info = model_info(
+                session,
+                source,
+                name=manifest.name,
+                task=manifest.task,
+                head=manifest.head.name,
+                told_by="manifest",
+                variant=variant.id,
+                chosen_by="caller" if variant_id or backend else "order",
+                skipped=skipped,
+                input=manifest.input,
+            )
+            return Model(
+                session,
+                manifest.head,
+                manifest.labels,
+                info,
+                layout=variant.layout,
+                in_graph=variant.in_graph,
+                bundle=bundle,
+            )
+        except BaseException:
+            session.close()
+            raise
+    except BaseException:
+        bundle.close()
+        raise
+
+
+def choose_variant(
+    manifest: Manifest, variant_id: str | None = None, backend: str | None = None
+) -> tuple[Variant, tuple[str, ...]]:
+    """Choose the variant that runs: the caller's, or the first whose engine is installed.
+
+    Returns:
+        The variant, and the earlier ones that cannot run here, each with the reason.
+
+    Raises:
+        ManifestError: there is no variant of this id.
+        UsageError: the id and the backend contradict each other, or no variant is for the backend.
+        BackendMissingError: no variant's engine is installed.
+    """
+    if variant_id is not None:
+        variant = manifest.variant(variant_id)
+        if backend not in (None, variant.backend):
+            raise UsageError(
+                f"variant {variant_id} is for another backend",
+                expected=variant.backend,
+                got=repr(backend),
+            )
+        return variant, ()
+    fitting = [v for v in manifest.variants if backend in (None, v.backend)]
+    if not fitting:
+        raise UsageError(
+            "the bundle has no variant for this backend",
+            where=manifest.name,
+            expected=f"one of {', '.join(sorted({v.backend for v in manifest.variants}))}",
+            got=repr(backend),
+        )
+    skipped: list[str] = []
+    for variant in fitting:
+        engine = load_backend(variant.backend)
+        if backend is not None or engine.version() is not None:
+            return variant, tuple(skipped)
+        skipped.append(f"{variant.id}: {engine.ENGINE} is not installed")
+    extras = sorted({load_backend(v.backend).EXTRA or "" for v in fitting})
+    raise BackendMissingError(
+        f"no variant can run here ({'; '.join(skipped)})",
+        where=manifest.name,
+        remedy=" or ".join(f"pip install 'edgecv[{extra}]'" for extra in extras),
+    )
+
+
+def _open_while_importing(backend: str, source: ModelSource, options: SessionOptions) -> Session:
+    """Open the session in a thread, and import the rest of the pipeline meanwhile.
+
+    Engines let go of the interpreter while they compile a network. On a machine with a second core
+    the imports that the first image needs are then free.
+    """
+    opened: list[Session] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            opened.append(load_backend(backend).open_session(source, options))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, name="edgecv-open", daemon=True)
+    thread.start()
+    try:
+        from edgecv import codecs, preprocess, result  # noqa: F401  # imported for the effect
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return opened[0]
+
+
+def _check_tensors(session: Session, variant: Variant, where: str) -> None:
+    """Check that the engine reports the tensors which the manifest records."""
+    for kind, recorded, found in (
+        ("inputs", variant.inputs, session.inputs),
+        ("outputs", variant.outputs, session.outputs),
+    ):
+        expected = tuple(tensor.to_spec() for tensor in recorded)
+        if [(t.name, t.dtype) for t in expected] != [(t.name, t.dtype) for t in found]:
+            raise InferenceError(
+                "the engine reports other tensors than the manifest",
+                where=f"{where}: {kind}",
+                expected="; ".join(map(str, expected)),
+                got="; ".join(map(str, found)),
+            )
+
+
+def model_info(session: Session, source: ModelSource, **facts: Any) -> ModelInfo:
+    """Join what the caller knows with what the session reads back."""
+    read_back = session.info
+    return ModelInfo(
+        **facts,
+        backend=read_back.backend,
+        engine=read_back.engine,
+        device=read_back.device,
+        precision=read_back.precision,
+        threads=read_back.threads,
+        inputs=tuple(map(str, session.inputs)),
+        outputs=tuple(map(str, session.outputs)),
+        model_bytes=source.size_bytes,
+        notes=read_back.notes,
+    )

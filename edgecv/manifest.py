@@ -1,0 +1,365 @@
+"""The schema of a bundle's ``manifest.json``.
+
+Strict: an unknown field, a wrong type or a newer schema is an error that names the field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+from edgecv import schema
+from edgecv.errors import ManifestError
+from edgecv.members import check_member_name
+from edgecv.schema import Rule
+from edgecv.types import Precision, Quantization, TensorSpec
+
+SCHEMA_VERSION = 1
+MAX_MANIFEST_BYTES = 16 * 2**20
+MANIFEST = "manifest.json"
+
+
+def _not_zero(value: float) -> float:
+    if value == 0:
+        raise ValueError("expected a number other than 0")
+    return value
+
+
+MemberName = Annotated[str, check_member_name]
+Sha256 = Annotated[str, Rule(pattern=r"^[0-9a-f]{64}$")]
+Identifier = Annotated[str, Rule(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+Side = Annotated[int, Rule(ge=1, le=16384)]
+Divisor = Annotated[float, _not_zero]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One file of the bundle.
+
+    Attributes:
+        path: relative to the bundle's root, with forward slashes.
+        sha256: of its bytes, 64 lower-case hex digits.
+        bytes: its size.
+    """
+
+    path: MemberName
+    sha256: Sha256
+    bytes: Annotated[int, Rule(ge=0, le=2**40)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """How an image becomes the model's input; independent of engine and tensor type.
+
+    Attributes:
+        size_hw: (height, width) of the model input in pixels.
+        resize: how the image is fitted in; `edgecv.geometry.plan` defines each.
+        rounding: of the letterboxed size.
+        pad_value: grey level of the border, 0-255.
+        crop_ratio: of ``crop``.
+        interpolation: ``linear``, ``area``, ``cubic`` or ``nearest``; ``linear`` is
+            cv2.INTER_LINEAR.
+        color: channels that the model wants; ``grey`` uses the first of `mean` and `std`.
+        mean: per channel in the model's order, in 0-255 units.
+        std: per channel; the tensor's value is (pixel - mean) / std.
+    """
+
+    size_hw: tuple[Side, Side]
+    resize: Literal["stretch", "letterbox", "letterbox-topleft", "crop"]
+    rounding: Literal["round", "floor"] = "round"
+    pad_value: Annotated[int, Rule(ge=0, le=255)] = 114
+    crop_ratio: Annotated[float, Rule(gt=0, le=1)] = 1.0
+    interpolation: Literal["linear", "area", "cubic", "nearest"] = "linear"
+    color: Literal["rgb", "bgr", "grey"] = "rgb"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[Divisor, Divisor, Divisor] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSpec:
+    """Which head decodes the outputs, and its options.
+
+    Attributes:
+        name: a plug-in in ``heads/``.
+        options: fields of that head's ``Options``, without ``input_hw``.
+    """
+
+    name: Identifier
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quant:
+    """``real = (integer - zero_point) * scale`` of an integer tensor."""
+
+    scale: Annotated[float, Rule(gt=0)]
+    zero_point: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """Name, shape (null = free), dtype and quantization of a tensor."""
+
+    name: str
+    shape: tuple[Annotated[int, Rule(ge=0)] | None, ...]
+    dtype: Annotated[str, Rule(pattern=r"^(u?int(8|16|32|64)|float(16|32|64)|bool)$")]
+    quantization: Quant | None = None
+
+    @classmethod
+    def from_spec(cls, spec: TensorSpec) -> Tensor:
+        """Make the manifest's form of a session's tensor."""
+        q = spec.quantization
+        quant = None if q is None else Quant(scale=q.scale, zero_point=q.zero_point)
+        return cls(name=spec.name, shape=spec.shape, dtype=spec.dtype, quantization=quant)
+
+    def to_spec(self) -> TensorSpec:
+        """Make the form that sessions use."""
+        q = self.quantization
+        quant = None if q is None else Quantization(q.scale, q.zero_point)
+        return TensorSpec(self.name, self.shape, self.dtype, quant)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """The model in one format and precision.
+
+    Attributes:
+        id: unique in the bundle.
+        backend: a plug-in in ``backends/``.
+        precision: of the arithmetic that this variant is meant to run in.
+        files: main file first.
+        inputs: as the engine reports them.
+        outputs: as the engine reports them.
+        layout: of the image input.
+        in_graph: preprocessing steps that the graph itself does. With ``color`` it takes BGR, with
+            ``normalize`` it takes 0-255.
+        engine_options: passed to the engine by name.
+    """
+
+    id: Identifier
+    backend: Identifier
+    precision: Precision = "fp32"
+    files: Annotated[tuple[FileEntry, ...], Rule(min_length=1)]
+    inputs: Annotated[tuple[Tensor, ...], Rule(min_length=1)]
+    outputs: Annotated[tuple[Tensor, ...], Rule(min_length=1)]
+    layout: Literal["NCHW", "NHWC"]
+    in_graph: tuple[Literal["color", "normalize"], ...] = ()
+    engine_options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far a replayed result may be from the recorded one.
+
+    Attributes:
+        score: largest absolute difference of a score.
+        box_px: largest absolute difference of a box edge, source pixels.
+    """
+
+    score: Annotated[float, Rule(ge=0)] = 0.02
+    box_px: Annotated[float, Rule(ge=0)] = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """An image with the result that each variant gave when the bundle was made.
+
+    Attributes:
+        image: an encoded image in the bundle.
+        expected: variant id -> what the result's ``to_json`` gave.
+        tolerance: for every variant that has none of its own.
+        tolerances: variant id -> its own tolerance.
+    """
+
+    image: FileEntry
+    expected: dict[str, dict[str, Any]]
+    tolerance: Tolerance = Tolerance()
+    tolerances: dict[str, Tolerance] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the bundle came from.
+
+    Attributes:
+        created: UTC time, ISO 8601.
+        tool: program and version that wrote it.
+        sources: name and sha256 of each source file.
+        calibration_sha256: hash over the calibration set, where there was one.
+        versions: library -> version at the time.
+    """
+
+    created: str = ""
+    tool: str = ""
+    sources: dict[str, Sha256] = field(default_factory=dict)
+    calibration_sha256: Sha256 | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One number on the card, measured on the bytes in this bundle.
+
+    Attributes:
+        metric: such as ``map``, ``map50``, ``top1`` or ``latency_ms``.
+        value: the number, or null where it could not be measured.
+        reason: why the value is null.
+        ci95: its 95 % interval.
+        variant: id of the variant that was measured.
+        precision: read back from the engine.
+        data: name of the data and the number of images.
+        conditions: such as threads, machine or engine version.
+    """
+
+    metric: Identifier
+    value: float | None
+    reason: str | None = None
+    ci95: tuple[float, float] | None = None
+    variant: Identifier
+    precision: Precision | None = None
+    data: str = ""
+    conditions: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What is known about the model: words and measurements.
+
+    Attributes:
+        description: one paragraph.
+        license: SPDX identifier or name.
+        measurements: numbers that anyone can measure again.
+    """
+
+    description: str = ""
+    license: str = ""
+    measurements: tuple[Measurement, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything about a model but its weights.
+
+    Attributes:
+        schema_version: of this format.
+        name: of the model.
+        version: of the model, the maker's own.
+        task: such as ``detect`` or ``classify``; names a type in ``results/``.
+        labels: class names by class id; may be empty.
+        input: how pixels are prepared.
+        head: how tensors are decoded.
+        variants: in the order of preference.
+        golden: images with recorded results.
+        provenance: where it came from.
+        card: what was measured.
+    """
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Rule(min_length=1, max_length=128)]
+    version: str = "1"
+    task: Identifier
+    labels: tuple[str, ...] = ()
+    input: Input
+    head: HeadSpec
+    variants: Annotated[tuple[Variant, ...], Rule(min_length=1)]
+    golden: tuple[Golden, ...] = ()
+    provenance: Provenance = Provenance()
+    card: Card = Card()
+
+    def files(self) -> list[FileEntry]:
+        """List every file of the bundle but the manifest, in order; shared files occur again."""
+        listed = [entry for variant in self.variants for entry in variant.files]
+        return listed + [golden.image for golden in self.golden]
+
+    def variant(self, variant_id: str) -> Variant:
+        """Find a variant by id.
+
+        Raises:
+            ManifestError: there is none; the error lists those that exist.
+        """
+        for variant in self.variants:
+            if variant.id == variant_id:
+                return variant
+        raise ManifestError(
+            "no such variant",
+            where=self.name,
+            expected=f"one of {', '.join(v.id for v in self.variants)}",
+            got=repr(variant_id),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dictionaries, lists and numbers."""
+        return asdict(self)
+
+    def to_json(self) -> bytes:
+        """Write as indented UTF-8 JSON, the form that is stored in a bundle."""
+        return schema.to_json(self)
+
+
+def parse(data: bytes, where: str = MANIFEST) -> Manifest:
+    """Read and validate a manifest.
+
+    Args:
+        data: UTF-8 JSON.
+        where: how errors name the file.
+
+    Raises:
+        ManifestError: the first fault found, with the path of its field.
+    """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ManifestError(
+            "too large",
+            where=where,
+            expected=f"at most {MAX_MANIFEST_BYTES} bytes",
+            got=f"{len(data)}",
+        )
+    # The version is looked at before the rest: a newer manifest has fields unknown here.
+    version = schema.parse_object(data, where, ManifestError).get("schema_version")
+    if version is None:
+        raise ManifestError(
+            "missing field", where=f"{where}: schema_version", expected=str(SCHEMA_VERSION)
+        )
+    if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
+        raise ManifestError(
+            "the bundle is newer than this edgecv",
+            where=f"{where}: schema_version",
+            expected=f"at most {SCHEMA_VERSION}",
+            got=str(version),
+            remedy="pip install --upgrade edgecv",
+        )
+    manifest = schema.validate(Manifest, data, where, ManifestError)
+    _check_consistency(manifest, where)
+    return manifest
+
+
+def _check_consistency(manifest: Manifest, where: str) -> None:
+    """Check what no field can say alone: unique ids, known ids, one hash a path."""
+    ids = [variant.id for variant in manifest.variants]
+    for i, name in enumerate(ids):
+        if name in ids[:i]:
+            raise ManifestError(
+                "another variant has this id", where=f"{where}: variants[{i}].id", got=repr(name)
+            )
+    for i, golden in enumerate(manifest.golden):
+        for name in (*golden.expected, *golden.tolerances):
+            if name not in ids:
+                raise ManifestError(
+                    "no such variant",
+                    where=f"{where}: golden[{i}]",
+                    expected=f"one of {', '.join(ids)}",
+                    got=repr(name),
+                )
+    for i, measured in enumerate(manifest.card.measurements):
+        if measured.value is None and not measured.reason:
+            raise ManifestError(
+                "a null value needs a reason", where=f"{where}: card.measurements[{i}].reason"
+            )
+    entries = {MANIFEST: FileEntry(path=MANIFEST, sha256="", bytes=0)}
+    for entry in manifest.files():
+        other = entries.setdefault(entry.path.casefold(), entry)
+        if other != entry:
+            raise ManifestError(
+                "two entries are the same file on some systems, or one file with two hashes",
+                where=f"{where}: files",
+                got=f"{other.path!r} and {entry.path!r}",
+            )

@@ -1,0 +1,246 @@
+"""A bundle, or a bare model file, as a callable: image in, result out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from edgecv.describe import check_options, load_head
+from edgecv.errors import InferenceError
+from edgecv.manifest import HeadSpec, Input
+from edgecv.types import Array, Frame, Image, Session
+
+if TYPE_CHECKING:
+    from edgecv.bundle import Bundle
+    from edgecv.codecs import Limits
+    from edgecv.geometry import Geometry
+    from edgecv.result import Result
+
+ImageLike = str | os.PathLike[str] | bytes | Array | Frame
+"""A path, an encoded image, (H, W, 3) uint8 BGR (or grey, or BGRA), or a `Frame`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What runs, and how it was chosen.
+
+    Attributes:
+        name: of the model.
+        task: such as ``detect``.
+        head: which head decodes.
+        told_by: who named it: ``manifest``, ``option``, a kind of metadata, or ``shapes``.
+        variant: id of the variant that runs; for a bare file the backend's name.
+        chosen_by: why this variant: ``caller``, or ``order`` of the manifest.
+        skipped: variants that come earlier in the manifest but cannot run here, with the reason.
+        backend: its plug-in.
+        engine: name and version of the library.
+        device: what computes.
+        precision: read back from the engine; None where it does not tell.
+        threads: of one inference.
+        input: how pixels are prepared.
+        inputs: the engine's input tensors, as text.
+        outputs: the engine's output tensors, as text.
+        model_bytes: size of the variant's files.
+        notes: facts that a user should see.
+    """
+
+    name: str
+    task: str
+    head: str
+    told_by: str
+    variant: str
+    chosen_by: str
+    skipped: tuple[str, ...]
+    backend: str
+    engine: str
+    device: str
+    precision: str | None
+    threads: int
+    input: Input
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    model_bytes: int
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Make the object that ``edgecv info --json`` prints."""
+        return asdict(self)
+
+
+class Model:
+    """A model ready to run; made by `edgecv.load`. May be called by several threads at once.
+
+    Attributes:
+        task: such as ``detect``.
+        labels: class names by class id; may be empty.
+        info: what runs, and how it was chosen.
+        options: the head's options in use.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        head: HeadSpec,
+        labels: Sequence[str],
+        info: ModelInfo,
+        *,
+        layout: str,
+        in_graph: Sequence[str] = (),
+        bundle: Bundle | None = None,
+    ) -> None:
+        """Put together what `edgecv.loading.load` found; not for callers."""
+        from edgecv.preprocess import Preprocessor
+
+        self.task = info.task
+        self.labels = tuple(labels)
+        self.info = info
+        self._session = session
+        self._bundle = bundle
+        self._head = load_head(head.name)
+        self._outputs = session.outputs
+        self._input_name = session.inputs[0].name
+        self._preprocessor = Preprocessor(info.input, session.inputs[0], layout, in_graph)
+        self.options = self._head.Options(**{**head.options, "input_hw": info.input.size_hw})
+
+    def with_options(self, **options: Any) -> Model:
+        """Return a view of this model with other head options; it shares session and buffers.
+
+        Args:
+            **options: fields of the head's ``Options``, such as ``confidence``; None keeps one.
+
+        Raises:
+            UsageError: the head does not have the option.
+        """
+        given = {key: value for key, value in options.items() if value is not None}
+        if not given:
+            return self
+        check_options(self._head, self.info.head, given)
+        view = object.__new__(Model)
+        view.__dict__.update(self.__dict__)
+        view.options = replace(self.options, **given)
+        return view
+
+    def __call__(self, image: ImageLike, *, limits: Limits | None = None) -> Result:
+        """Run on one image.
+
+        Args:
+            image: a path, encoded bytes, pixels (H, W, 3) uint8 BGR, or a `Frame`.
+            limits: on pixels and bytes of encoded images; None for the defaults.
+
+        Raises:
+            ImageError: it is not a usable image.
+            InferenceError: the engine failed, or the model is closed.
+        """
+        from edgecv.result import Result, Timings
+
+        start = perf_counter()
+        pixels, source = _pixels(image, limits)
+        decoded = perf_counter()
+        tensor, geometry = self._preprocessor.prepare(pixels)
+        prepared = perf_counter()
+        outputs = self._session.run({self._input_name: tensor})
+        inferred = perf_counter()
+        value = self._decode(outputs, geometry)
+        end = perf_counter()
+        timings = Timings(
+            decode=(decoded - start) * 1e3 if source else 0.0,
+            preprocess=(prepared - decoded) * 1e3,
+            infer=(inferred - prepared) * 1e3,
+            postprocess=(end - inferred) * 1e3,
+            total=(end - start) * 1e3,
+        )
+        return Result(value, source, geometry.source_hw, self.labels, timings)
+
+    def batch(self, images: Sequence[ImageLike], *, limits: Limits | None = None) -> list[Result]:
+        """Run on several images and keep their order.
+
+        A model whose batch axis is free takes them in one run; any other takes them one by one.
+        The results are those of single calls.
+
+        Args:
+            images: any of the kinds that a call takes, mixed as you like; may be empty.
+            limits: as in a call.
+        """
+        from edgecv.result import Result, Timings
+
+        free = self._session.inputs[0].shape[0] is None
+        if not free or len(images) < 2:
+            return [self(image, limits=limits) for image in images]
+        count = len(images)
+        tensor = self._preprocessor.buffer(count)
+        sources, geometries, times = [], [], []
+        for i, image in enumerate(images):
+            start = perf_counter()
+            pixels, source = _pixels(image, limits)
+            decoded = perf_counter()
+            geometries.append(self._preprocessor.prepare(pixels, tensor[i])[1])
+            times.append(((decoded - start) * 1e3, (perf_counter() - decoded) * 1e3))
+            sources.append(source)
+        start = perf_counter()
+        outputs = self._session.run({self._input_name: tensor})
+        infer = (perf_counter() - start) * 1e3 / count
+        for name, array in outputs.items():
+            if array.shape[:1] != (count,):
+                raise InferenceError(
+                    "the model does not keep the batch axis first",
+                    where=f"output {name}",
+                    expected=f"[{count},...]",
+                    got=str(list(array.shape)),
+                )
+        results = []
+        for i, geometry in enumerate(geometries):
+            start = perf_counter()
+            value = self._decode({n: a[i : i + 1] for n, a in outputs.items()}, geometry)
+            post = (perf_counter() - start) * 1e3
+            decode, prepare = times[i]
+            decode = decode if sources[i] else 0.0
+            timings = Timings(decode, prepare, infer, post, decode + prepare + infer + post)
+            results.append(Result(value, sources[i], geometry.source_hw, self.labels, timings))
+        return results
+
+    def _decode(self, outputs: Mapping[str, Array], geometry: Geometry) -> Any:
+        """Dequantize one image's outputs, decode them, and map the result to the source."""
+        real: dict[str, Array] = {}
+        for spec in self._outputs:
+            array, q = outputs[spec.name], spec.quantization
+            if q is not None:
+                # float32 first: zero_point may not fit the tensor's own type
+                array = (array.astype("float32") - q.zero_point) * q.scale
+            real[spec.name] = array
+        return self._head.decode(real, self.options).to_source(geometry)
+
+    def close(self) -> None:
+        """Free the engine's memory and let go of the bundle; views of this model end with it."""
+        self._session.close()
+        if self._bundle is not None:
+            self._bundle.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _pixels(image: ImageLike, limits: Limits | None) -> tuple[Image, str]:
+    """Return (H, W, 3) uint8 BGR and where it came from ('' for pixels that were handed in)."""
+    from edgecv import codecs
+
+    limits = limits or codecs.DEFAULT
+    if isinstance(image, str | os.PathLike):
+        return codecs.read(Path(image), limits=limits), os.fspath(image)
+    if isinstance(image, bytes):
+        return codecs.decode(image, limits=limits), "bytes"
+    if isinstance(image, Frame):
+        return codecs.as_image(image.image), ""
+    return codecs.as_image(image), ""

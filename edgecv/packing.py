@@ -1,0 +1,254 @@
+"""Make a bundle from model files that need no conversion."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import edgecv
+from edgecv.bundle_writer import file_entry, write_bundle
+from edgecv.describe import (
+    Description,
+    backends_for,
+    choose_backend,
+    describe,
+    find_model_file,
+    gather,
+    load_backend,
+    tensors,
+)
+from edgecv.errors import BackendMissingError, UsageError
+from edgecv.hints import Hints
+from edgecv.loading import model_info
+from edgecv.manifest import Card, Golden, HeadSpec, Manifest, Provenance, Tolerance, Variant
+from edgecv.model import Model
+from edgecv.types import ModelSource, Session, SessionOptions
+
+# Between CPUs the same float file differs through cv2.resize (1 level on x86 against Arm);
+# reduced precisions also differ by the instructions that the CPU has.
+_TOLERANCE = {"fp32": Tolerance(score=0.02, box_px=2.0)}
+_REDUCED = Tolerance(score=0.1, box_px=6.0)
+
+
+@dataclass
+class _Draft:
+    """One variant in the making."""
+
+    variant_id: str
+    path: Path
+    backend: str
+    source: ModelSource
+    session: Session
+    found: Description
+    members: dict[str, Path] = field(default_factory=dict)
+
+
+def pack(
+    paths: Sequence[Path],
+    output: Path,
+    *,
+    hints: Hints | None = None,
+    backends: Sequence[str] = (),
+    golden: Sequence[Path] = (),
+    version: str = "1",
+    trusted: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Write a bundle from model files; several files make several variants.
+
+    Each file becomes a variant for every installed backend that opens it; variants share the file.
+    Every variant must be fed and read in the same way.
+
+    Args:
+        paths: model files, or folders with one model, in the order of preference.
+        output: ``NAME.edgecv`` for an archive, any other name for a folder.
+        hints: what the user says about the models.
+        backends: only for these; () means every installed one.
+        golden: images whose results are recorded, for every variant.
+        version: of the model, the maker's own.
+        trusted: do not open the files in a child process first.
+        overwrite: replace an existing archive.
+
+    Returns:
+        The path written.
+
+    Raises:
+        UsageError: files that cannot be told, or that contradict each other.
+        BackendError: an engine is missing, or refuses a file.
+    """
+    drafts: list[_Draft] = []
+    said = hints or Hints(origin="option")
+    try:
+        for path in map(find_model_file, map(Path, paths)):
+            for backend in _backends(path, backends):
+                drafts.append(_open(path, backend, said, trusted, [d.variant_id for d in drafts]))
+        if not drafts:
+            raise UsageError("no model file was given")
+        first = drafts[0].found
+        for draft in drafts[1:]:
+            _check_same(drafts[0], draft)
+        contents = _place(drafts)
+        samples, images = _replay(drafts, golden)
+        manifest = Manifest(
+            name=said.name or first.hints.name or drafts[0].path.stem,
+            version=version,
+            task=first.task,
+            labels=first.labels,
+            input=first.input,
+            head=_portable(first.head),
+            variants=tuple(_variant(draft) for draft in drafts),
+            golden=tuple(samples),
+            provenance=_provenance(drafts),
+            card=Card(description=first.hints.description or "", license=first.hints.license or ""),
+        )
+    finally:
+        for draft in drafts:
+            draft.session.close()
+    return write_bundle(output, manifest, {**contents, **images}, overwrite=overwrite)
+
+
+def _backends(path: Path, wanted: Sequence[str]) -> list[str]:
+    fitting = backends_for(path)
+    if wanted:
+        chosen = [choose_backend(path, name) for name in wanted if name in fitting]
+        return chosen or [choose_backend(path, wanted[0])]
+    installed = [name for name in fitting if load_backend(name).version()]
+    if not installed:
+        raise BackendMissingError(
+            "no engine that opens it is installed",
+            where=str(path),
+            expected=" or ".join(fitting),
+            remedy=f"pip install 'edgecv[{load_backend(fitting[0]).EXTRA}]'",
+        )
+    return installed
+
+
+def _open(path: Path, backend: str, hints: Hints, trusted: bool, taken: Sequence[str]) -> _Draft:
+    if not trusted:
+        from edgecv.probe import probe
+
+        probe(path, backend)
+    source = gather(path, backend)
+    session = load_backend(backend).open_session(source, SessionOptions())
+    try:
+        found = describe(path, session.inputs, session.outputs, session.metadata, hints)
+    except BaseException:
+        session.close()
+        raise
+    stem = f"{backend}-{session.info.precision or 'fp32'}"
+    names = [stem, *(f"{stem}-{i}" for i in range(2, len(taken) + 3))]
+    free = next(name for name in names if name not in taken)
+    return _Draft(free, path, backend, source, session, found)
+
+
+def _check_same(first: _Draft, other: _Draft) -> None:
+    """Check that two variants are fed and read alike; a bundle describes it once."""
+    for name in ("task", "labels", "input", "head"):
+        a, b = getattr(first.found, name), getattr(other.found, name)
+        if a != b:
+            raise UsageError(
+                f"the model files differ in their {name}",
+                where=f"{other.path} ({other.backend})",
+                expected=f"as in {first.path.name} ({first.backend}): {a}",
+                got=str(b),
+                remedy="say it with the options, or pack them into two bundles",
+            )
+
+
+def _portable(head: HeadSpec) -> HeadSpec:
+    """Turn tuples of options into what JSON gives back."""
+    options = {k: list(v) if isinstance(v, tuple) else v for k, v in head.options.items()}
+    return replace(head, options=options)
+
+
+def _place(drafts: Sequence[_Draft]) -> dict[str, Path | bytes]:
+    """Give every file a member name; one file that serves two variants is stored once."""
+    placed: dict[str, Path | bytes] = {}
+    for draft in drafts:
+        folder = "models"
+        files = {path.name: path for path in draft.source.parts.values() if isinstance(path, Path)}
+        if any(placed.get(f"{folder}/{name}", path) != path for name, path in files.items()):
+            folder = f"models/{draft.variant_id}"
+        draft.members = {f"{folder}/{name}": path for name, path in files.items()}
+        placed |= draft.members
+    return placed
+
+
+def _variant(draft: _Draft) -> Variant:
+    session = draft.session
+    return Variant(
+        id=draft.variant_id,
+        backend=draft.backend,
+        precision=session.info.precision or "fp32",
+        files=tuple(file_entry(member, path) for member, path in draft.members.items()),
+        inputs=tensors(session.inputs),
+        outputs=tensors(session.outputs),
+        layout=draft.found.layout,
+    )
+
+
+def _replay(
+    drafts: Sequence[_Draft], images: Sequence[Path]
+) -> tuple[list[Golden], dict[str, bytes]]:
+    """Run every variant on the golden images and record what it says."""
+    from edgecv import codecs
+
+    models = {draft.variant_id: _model(draft) for draft in drafts}
+    samples: list[Golden] = []
+    members: dict[str, bytes] = {}
+    for i, path in enumerate(images):
+        pixels = codecs.read(path)
+        member = f"golden/{i:03d}{path.suffix.lower()}"
+        members[member] = path.read_bytes()
+        samples.append(
+            Golden(
+                image=file_entry(member, members[member]),
+                expected={
+                    name: model(pixels).value.to_json(model.labels)
+                    for name, model in models.items()
+                },
+                tolerances={
+                    name: _TOLERANCE.get(model.info.precision or "", _REDUCED)
+                    for name, model in models.items()
+                },
+            )
+        )
+    return samples, members
+
+
+def _model(draft: _Draft) -> Model:
+    info = model_info(
+        draft.session,
+        draft.source,
+        name=draft.path.stem,
+        task=draft.found.task,
+        head=draft.found.head.name,
+        told_by=draft.found.told_by,
+        variant=draft.variant_id,
+        chosen_by="caller",
+        skipped=(),
+        input=draft.found.input,
+    )
+    return Model(
+        draft.session, draft.found.head, draft.found.labels, info, layout=draft.found.layout
+    )
+
+
+def _provenance(drafts: Sequence[_Draft]) -> Provenance:
+    sources = {
+        path.name: file_entry(path.name, path).sha256
+        for draft in drafts
+        for path in draft.members.values()
+    }
+    engines = {load_backend(draft.backend).ENGINE for draft in drafts}
+    versions = {engine: importlib.metadata.version(engine) for engine in sorted(engines)}
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    return Provenance(
+        created=now.isoformat(),
+        tool=f"edgecv {edgecv.__version__}",
+        sources=sources,
+        versions=versions,
+    )

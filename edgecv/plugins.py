@@ -1,0 +1,40 @@
+"""Plug-ins by file name: a module in a plural folder is registered by being there."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from edgecv.errors import UsageError
+
+FOLDERS = ("backends", "heads", "foreign", "datasets", "metrics", "results")
+
+
+@cache
+def names(folder: str) -> tuple[str, ...]:
+    """List the plug-ins of a plural folder, sorted, without importing any of them.
+
+    Args:
+        folder: package below ``edgecv``, such as ``heads`` or ``cli.commands``.
+    """
+    path = Path(__file__).parent.joinpath(*folder.split("."))
+    found = (module.name for module in pkgutil.iter_modules([str(path)]))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
+
+
+def load(folder: str, name: str) -> ModuleType:
+    """Import one plug-in.
+
+    Raises:
+        UsageError: no such plug-in; the error lists those that exist.
+    """
+    if name not in names(folder):
+        raise UsageError(
+            f"no such plug-in in {folder}",
+            expected=f"one of {', '.join(names(folder))}",
+            got=repr(name),
+        )
+    return importlib.import_module(f"edgecv.{folder}.{name}")

@@ -1,0 +1,24 @@
+"""Result types, one file a task.
+
+Each module names its ``TASK`` and its ``RESULT``, a class with ``to_source``, ``to_json``,
+``from_json`` and ``difference``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two results of one image are apart.
+
+    Attributes:
+        score: largest absolute difference of a score.
+        box_px: largest absolute difference of a box edge, source pixels.
+        unmatched: scores of what only one of them found.
+    """
+
+    score: float = 0.0
+    box_px: float = 0.0
+    unmatched: tuple[float, ...] = ()
