@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 from edgecv import schema
+from edgecv.card import Card, Identifier, Provenance, Sha256
 from edgecv.errors import ManifestError
 from edgecv.members import check_member_name
 from edgecv.schema import Rule
@@ -26,8 +27,6 @@ def _not_zero(value: float) -> float:
 
 
 MemberName = Annotated[str, check_member_name]
-Sha256 = Annotated[str, Rule(pattern=r"^[0-9a-f]{64}$")]
-Identifier = Annotated[str, Rule(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 Side = Annotated[int, Rule(ge=1, le=16384)]
 Divisor = Annotated[float, _not_zero]
 
@@ -173,67 +172,8 @@ class Golden:
 
     image: FileEntry
     expected: dict[str, dict[str, Any]]
-    tolerance: Tolerance = Tolerance()
+    tolerance: Tolerance = field(default_factory=Tolerance)
     tolerances: dict[str, Tolerance] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where the bundle came from.
-
-    Attributes:
-        created: UTC time, ISO 8601.
-        tool: program and version that wrote it.
-        sources: name and sha256 of each source file.
-        calibration_sha256: hash over the calibration set, where there was one.
-        versions: library -> version at the time.
-    """
-
-    created: str = ""
-    tool: str = ""
-    sources: dict[str, Sha256] = field(default_factory=dict)
-    calibration_sha256: Sha256 | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """One number on the card, measured on the bytes in this bundle.
-
-    Attributes:
-        metric: such as ``map``, ``map50``, ``top1`` or ``latency_ms``.
-        value: the number, or null where it could not be measured.
-        reason: why the value is null.
-        ci95: its 95 % interval.
-        variant: id of the variant that was measured.
-        precision: read back from the engine.
-        data: name of the data and the number of images.
-        conditions: such as threads, machine or engine version.
-    """
-
-    metric: Identifier
-    value: float | None
-    reason: str | None = None
-    ci95: tuple[float, float] | None = None
-    variant: Identifier
-    precision: Precision | None = None
-    data: str = ""
-    conditions: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """What is known about the model: words and measurements.
-
-    Attributes:
-        description: one paragraph.
-        license: SPDX identifier or name.
-        measurements: numbers that anyone can measure again.
-    """
-
-    description: str = ""
-    license: str = ""
-    measurements: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,8 +203,8 @@ class Manifest:
     head: HeadSpec
     variants: Annotated[tuple[Variant, ...], Rule(min_length=1)]
     golden: tuple[Golden, ...] = ()
-    provenance: Provenance = Provenance()
-    card: Card = Card()
+    provenance: Provenance = field(default_factory=Provenance)
+    card: Card = field(default_factory=Card)
 
     def files(self) -> list[FileEntry]:
         """List every file of the bundle but the manifest, in order; shared files occur again."""
@@ -319,7 +259,14 @@ def parse(data: bytes, where: str = MANIFEST) -> Manifest:
         raise ManifestError(
             "missing field", where=f"{where}: schema_version", expected=str(SCHEMA_VERSION)
         )
-    if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
+    if type(version) is not int:
+        raise ManifestError(
+            "",
+            where=f"{where}: schema_version",
+            expected=str(SCHEMA_VERSION),
+            got=repr(version)[:80],
+        )
+    if version > SCHEMA_VERSION:
         raise ManifestError(
             "the bundle is newer than this edgecv",
             where=f"{where}: schema_version",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import edgecv
 from edgecv.bundle_writer import file_entry, write_bundle
+from edgecv.card import Card, Provenance
 from edgecv.describe import (
     Description,
     backends_for,
@@ -23,7 +24,7 @@ from edgecv.describe import (
 from edgecv.errors import BackendMissingError, UsageError
 from edgecv.hints import Hints
 from edgecv.loading import model_info
-from edgecv.manifest import Card, Golden, HeadSpec, Manifest, Provenance, Tolerance, Variant
+from edgecv.manifest import Golden, HeadSpec, Manifest, Tolerance, Variant
 from edgecv.model import Model
 from edgecv.types import ModelSource, Session, SessionOptions
 

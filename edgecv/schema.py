@@ -101,6 +101,7 @@ def _record_schema(cls: Any) -> dict[str, Any]:
         "cls": cls,
         "fields": [field.name for field in dataclasses.fields(cls)],
         "frozen": True,
+        "config": {"extra_fields_behavior": "forbid"},
         "schema": {
             "type": "dataclass-args",
             "dataclass_name": cls.__name__,

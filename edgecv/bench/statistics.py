@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 PERCENTILE_FLOORS = {50: 1, 90: 64, 99: 662}
-"""Samples below which a percentile is not reported. Those of 90 and 99 are the early-stopping floors
-of MLPerf LoadGen; a median needs no floor, its interval tells."""
+"""Samples below which a percentile is not reported. Those of 90 and 99 are the early-stopping
+floors of MLPerf LoadGen; a median needs no floor, its interval tells."""
 
 DRIFT_LIMIT = 0.10
 
@@ -42,7 +42,7 @@ def median_interval(n: int) -> tuple[int, int] | tuple[None, None]:
     distribution.
 
     Returns:
-        0-based ranks (low, high), or (None, None) for fewer than 6 samples, which cannot reach 95 %.
+        0-based ranks (low, high); (None, None) below 6 samples, which cannot reach 95 %.
     """
     if n < 6:
         return None, None
@@ -71,5 +71,5 @@ def drift(samples_ms: Sequence[float]) -> float | None:
     return last / first - 1
 
 
-def _round(value: float) -> float:
+def _round(value: Any) -> float:
     return round(float(value), 4)

@@ -1,7 +1,7 @@
 """One cell of a benchmark, in a process of its own: ``python -m edgecv.bench.worker``.
 
-Reads a request as JSON from standard input and writes two JSON lines: after the first result, and at
-the end. Nothing is imported before the first result that a plain program would not import.
+Reads a request as JSON from standard input and writes two JSON lines: after the first result, and
+at the end. Nothing is imported before the first result that a plain program would not import.
 """
 
 from __future__ import annotations

@@ -43,6 +43,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and end the process."""
+    # OpenCV's own log would repeat, in C++ terms, what our errors say.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
         status = cli(standalone_mode=False) or 0
     except click.exceptions.Abort:

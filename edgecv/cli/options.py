@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +46,8 @@ _HINTS = (
     click.option("--task", help="What the model does, such as detect or classify."),
     click.option("--labels", type=click.Path(path_type=Path),
                  help="Text file with one class name a line."),
-    click.option("--size", type=parse_size, metavar="HxW", help="Input size, where the model leaves it free."),
+    click.option("--size", type=parse_size, metavar="HxW",
+                 help="Input size, where the model leaves it free."),
     click.option("--resize",
                  type=click.Choice(["stretch", "letterbox", "letterbox-topleft", "crop"]),
                  help="How the image is fitted into the input."),
@@ -54,8 +56,10 @@ _HINTS = (
     click.option("--pad-value", type=click.IntRange(0, 255), help="Grey level of the border."),
     click.option("--color", type=click.Choice(["rgb", "bgr", "grey"]),
                  help="Channel order that the model wants."),
-    click.option("--mean", type=parse_floats, metavar="A[,B,C]", help="Subtracted from pixels, 0-255."),
-    click.option("--std", type=parse_floats, metavar="A[,B,C]", help="Pixels are divided by it, 0-255."),
+    click.option("--mean", type=parse_floats, metavar="A[,B,C]",
+                 help="Subtracted from pixels, 0-255."),
+    click.option("--std", type=parse_floats, metavar="A[,B,C]",
+                 help="Pixels are divided by it, 0-255."),
     click.option("--trusted", is_flag=True,
                  help="Open a bare model file at once, not in a child process first."),
 )  # fmt: skip
@@ -96,23 +100,33 @@ def hint_options(command: F) -> F:
     return run  # type: ignore[return-value]  # wraps keeps what click looks at
 
 
-def model_options(command: F) -> F:
-    """Add the options that choose how a model runs; the command gets ``open_model``.
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Opens a model as the command line says.
 
-    ``open_model(path)`` opens it; `hint_options` must lie outside of this.
+    Attributes:
+        hints: about a bare file.
+        trusted: open a bare file without a child process.
+        options: keyword arguments of `edgecv.load`; None where the command line says nothing.
     """
+
+    hints: Hints
+    trusted: bool
+    options: Mapping[str, Any]
+
+    def __call__(self, path: Path) -> Model:
+        """Open a bundle or a bare model file."""
+        return load(path, hints=self.hints, trusted=self.trusted, **self.options)
+
+
+def model_options(command: F) -> F:
+    """Add the options of how a model runs; the command gets ``open_model``, an `Opener`."""
 
     @wraps(command)
     def run(*args: Any, hints: Hints, trusted: bool, **kwargs: Any) -> Any:
-        chosen = {
-            name: kwargs.pop(name)
-            for name in ("variant", "backend", "threads", "precision", "confidence", "iou")
-        }
-
-        def open_model(path: Path, **more: Any) -> Model:
-            return load(path, hints=hints, trusted=trusted, **{**chosen, **more})
-
-        return command(*args, open_model=open_model, **kwargs)
+        names = ("variant", "backend", "threads", "precision", "confidence", "iou")
+        options = {name: kwargs.pop(name) for name in names}
+        return command(*args, open_model=Opener(hints, trusted, options), **kwargs)
 
     for option in reversed(_RUN):
         run = option(run)

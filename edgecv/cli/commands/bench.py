@@ -17,18 +17,44 @@ from edgecv.hints import Hints
 @click.command("bench")
 @click.argument("model", type=click.Path(path_type=Path))
 @hint_options
-@click.option("--data", "sources", multiple=True, metavar="IMAGES",
-              help="Image, folder or glob; may be repeated. Default: the bundle's golden images.")
+@click.option(
+    "--data",
+    "sources",
+    multiple=True,
+    metavar="IMAGES",
+    help="Image, folder or glob; may be repeated. Default: the bundle's golden images.",
+)
 @click.option("--variant", help="Only this variant; default: every one that can run here.")
 @click.option("--backend", help="Only this engine; `all` for every one that opens a bare file.")
-@click.option("--threads", default="", metavar="N[,N]",
-              help="Threads to measure with; default: the CPUs this process may use.")
-@click.option("--duration", "duration_s", default=5.0, show_default=True,
-              type=click.FloatRange(0.1, 3600), help="Seconds of each steady run.")
-@click.option("--warmup", "warmup_s", default=1.0, show_default=True,
-              type=click.FloatRange(0, 600), help="Seconds before it.")
-@click.option("--cold-starts", default=3, show_default=True, type=click.IntRange(1, 100),
-              help="Processes started to measure the time to the first result.")
+@click.option(
+    "--threads",
+    default="",
+    metavar="N[,N]",
+    help="Threads to measure with; default: the CPUs this process may use.",
+)
+@click.option(
+    "--duration",
+    "duration_s",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 3600),
+    help="Seconds of each steady run.",
+)
+@click.option(
+    "--warmup",
+    "warmup_s",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 600),
+    help="Seconds before it.",
+)
+@click.option(
+    "--cold-starts",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="Processes started to measure the time to the first result.",
+)
 @click.option("--json", "json_target", metavar="FILE|-", help="Write the report as JSON.")
 def command(
     model: Path,
@@ -60,7 +86,7 @@ def command(
         for cell in cells:
             name = cell.load.get("variant") or cell.load.get("backend") or model.name
             try:
-                with screen.status(f"{name}") as status:
+                with screen.status(name) as status:
                     results.append(
                         runner.measure(
                             cell,
@@ -68,9 +94,7 @@ def command(
                             duration_s=duration_s,
                             warmup_s=warmup_s,
                             cold_starts=cold_starts,
-                            progress=lambda word, name=name, status=status: status.update(
-                                f"{name}: {word}"
-                            ),
+                            progress=status.update,
                         )
                     )
             except EdgecvError as error:

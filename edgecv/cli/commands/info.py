@@ -9,7 +9,7 @@ import click
 
 from edgecv.bundle import is_bundle, open_bundle
 from edgecv.cli import output
-from edgecv.cli.options import model_options
+from edgecv.cli.options import Opener, model_options
 from edgecv.manifest import Manifest
 
 
@@ -17,7 +17,7 @@ from edgecv.manifest import Manifest
 @click.argument("model", type=click.Path(path_type=Path))
 @model_options
 @click.option("--json", "json_target", metavar="FILE|-", help="Write everything as JSON.")
-def command(model: Path, open_model: Any, json_target: str | None) -> None:
+def command(model: Path, open_model: Opener, json_target: str | None) -> None:
     """Say what MODEL is, how it is fed and read, and which engine would run it here."""
     with open_model(model) as opened:
         info = opened.info

@@ -10,7 +10,7 @@ from typing import IO, Any
 import click
 
 from edgecv.cli import output
-from edgecv.cli.options import model_options
+from edgecv.cli.options import Opener, model_options
 from edgecv.errors import ImageError
 from edgecv.model import Model
 from edgecv.result import Result
@@ -39,7 +39,7 @@ def command(
     ctx: click.Context,
     model: Path,
     sources: tuple[str, ...],
-    open_model: Any,
+    open_model: Opener,
     json_target: str | None,
     folder: Path | None,
     recursive: bool,

@@ -1,0 +1,322 @@
+"""Bundles: what goes in comes out, and what is hostile stays out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from edgecv.bundle import open_bundle
+from edgecv.bundle_writer import file_entry, write_bundle
+from edgecv.errors import ArchiveError, BundleError, IntegrityError, ManifestError, UsageError
+from edgecv.manifest import Golden, HeadSpec, Input, Manifest, Tensor, Variant
+
+WEIGHTS = bytes(range(256)) * 40
+MEMBERS = {"models/net.null.json": WEIGHTS, "golden/000.jpg": b"not really a picture"}
+
+
+def make_manifest(**changes: object) -> Manifest:
+    model, image = (file_entry(name, data) for name, data in MEMBERS.items())
+    variant = Variant(
+        id="null",
+        backend="null",
+        files=(model,),
+        inputs=(Tensor(name="x", shape=(None, 3, 8, 8), dtype="float32"),),
+        outputs=(Tensor(name="y", shape=(1, 4), dtype="float32"),),
+        layout="NCHW",
+    )
+    manifest = Manifest(
+        name="net",
+        task="classify",
+        input=Input(size_hw=(8, 8), resize="stretch"),
+        head=HeadSpec(name="softmax"),
+        variants=(variant,),
+        golden=(Golden(image=image, expected={"null": {"classes": []}}),),
+    )
+    return dataclasses.replace(manifest, **changes)
+
+
+@pytest.fixture(params=["archive", "folder"])
+def bundle_path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    name = "net.edgecv" if request.param == "archive" else "net"
+    return write_bundle(tmp_path / name, make_manifest(), MEMBERS)
+
+
+def test_what_was_written_is_read(bundle_path: Path) -> None:
+    with open_bundle(bundle_path) as bundle:
+        assert bundle.manifest == make_manifest()
+        for entry in bundle.manifest.files():
+            assert bytes(bundle.read(entry)) == MEMBERS[entry.path]
+        source = bundle.source(bundle.manifest.variants[0])
+        assert source.name == "net.null.json"
+        assert source.size_bytes == len(WEIGHTS)
+
+
+def test_archive_is_read_in_place_and_aligned(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
+    data = path.read_bytes()
+    assert data.find(WEIGHTS) % 64 == 0
+    with open_bundle(path) as bundle:
+        view = bundle.source(bundle.manifest.variants[0]).main
+        assert isinstance(view, memoryview)
+        assert view.readonly
+        assert sorted(tmp_path.iterdir()) == [path], "opening must extract nothing"
+
+
+def test_the_same_contents_give_the_same_bytes(tmp_path: Path) -> None:
+    a = write_bundle(tmp_path / "a.edgecv", make_manifest(), MEMBERS)
+    b = write_bundle(tmp_path / "b.edgecv", make_manifest(), MEMBERS)
+    assert a.read_bytes() == b.read_bytes()
+
+
+def test_views_outlive_close(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
+    bundle = open_bundle(path)
+    view = memoryview(bundle.read(bundle.manifest.variants[0].files[0]))
+    bundle.close()
+    bundle.close()
+    assert bytes(view) == WEIGHTS
+
+
+def test_an_altered_byte_is_found(bundle_path: Path) -> None:
+    target = bundle_path if bundle_path.is_file() else bundle_path / "models/net.null.json"
+    data = bytearray(target.read_bytes())
+    data[data.find(WEIGHTS) + 7] ^= 1
+    target.write_bytes(data)
+    with pytest.raises(IntegrityError, match=r"net\.null\.json: wrong sha256: expected .*; got"):
+        open_bundle(bundle_path)
+
+
+@pytest.mark.parametrize("member", ["models/net.null.json", "golden/000.jpg"])
+def test_folder_with_a_wrong_size_or_a_missing_file(tmp_path: Path, member: str) -> None:
+    path = write_bundle(tmp_path / "net", make_manifest(), MEMBERS)
+    with (path / member).open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(IntegrityError, match="wrong size"):
+        open_bundle(path)
+    (path / member).unlink()
+    with pytest.raises(IntegrityError, match="missing file"):
+        open_bundle(path)
+
+
+def _symlink(folder: Path) -> None:
+    target = folder / "models/net.null.json"
+    shutil.move(target, folder.parent / "elsewhere")
+    target.symlink_to(folder.parent / "elsewhere")
+
+
+def _symlinked_folder(folder: Path) -> None:
+    shutil.move(folder / "models", folder.parent / "models")
+    (folder / "models").symlink_to(folder.parent / "models")
+
+
+def _hard_link(folder: Path) -> None:
+    os.link(folder / "models/net.null.json", folder.parent / "elsewhere")
+
+
+def _fifo(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+
+
+def _stowaway(folder: Path) -> None:
+    (folder / "models/more.bin").write_bytes(b"?")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_symlink, "a symbolic link"),
+        (_symlinked_folder, "a symbolic link"),
+        (_hard_link, "a hard link"),
+        (_fifo, "neither a file nor a folder"),
+        (_stowaway, "does not list this file"),
+    ],
+)
+def test_folder_with_a_way_out(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
+    path = write_bundle(tmp_path / "net", make_manifest(), MEMBERS)
+    spoil(path)
+    with pytest.raises(BundleError, match=message):
+        open_bundle(path)
+
+
+def write_zip(
+    path: Path,
+    members: list[tuple[str | zipfile.ZipInfo, bytes]],
+    compression: int = zipfile.ZIP_STORED,
+) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return path
+
+
+def _members(extra: str | zipfile.ZipInfo | None = None) -> list[tuple[object, bytes]]:
+    listed: list[tuple[object, bytes]] = [("manifest.json", make_manifest().to_json())]
+    listed += list(MEMBERS.items())
+    return [*listed, (extra, b"x")] if extra else listed
+
+
+def _link_info() -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo("models/link")
+    info.create_system = 3
+    info.external_attr = 0o120777 << 16
+    return info
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("../evil", "without '..'"),
+        ("models/../../evil", "without '..'"),
+        ("/etc/passwd", "a normalised path inside the bundle"),
+        ("models//net", "a normalised path"),
+        ("./x", "a normalised path"),
+        ("C:\\evil", "control character"),
+        ("models\\net", "control character"),
+        ("con.txt", "reserve"),
+        ("x.", "reserve"),
+        ("Golden/000.JPG", "only in case"),
+        ("golden/000.jpg", "occurs twice"),
+        (_link_info(), "link"),
+        ("unlisted.bin", "does not list this file"),
+    ],
+)
+def test_archive_with_a_bad_member(
+    tmp_path: Path, extra: str | zipfile.ZipInfo, message: str
+) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    twice = extra == "golden/000.jpg"
+    with pytest.warns(UserWarning, match="Duplicate name") if twice else nullcontext():
+        path = write_zip(room / "net.edgecv", _members(extra))
+    with pytest.raises(BundleError, match=message):
+        open_bundle(path)
+    assert list(room.iterdir()) == [path], "nothing may be left behind"
+    assert sorted(tmp_path.iterdir()) == [room]
+
+
+def test_compressed_archive_is_refused_so_there_are_no_bombs(tmp_path: Path) -> None:
+    bomb = [*_members(), ("bomb", bytes(50_000_000))]
+    path = write_zip(tmp_path / "net.edgecv", bomb, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 200_000
+    with pytest.raises(ArchiveError, match=r"a compressed member.*expected stored"):
+        open_bundle(path)
+
+
+def test_declared_size_beyond_the_file(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "net.edgecv", _members())
+    data = bytearray(path.read_bytes())
+    entry = data.rfind(b"PK\x01\x02")
+    struct.pack_into("<II", data, entry + 20, 10**9, 10**9)
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match="beyond the end"):
+        open_bundle(path)
+
+
+def test_overlapping_members(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "net.edgecv", _members())
+    data = bytearray(path.read_bytes())
+    # The last member claims bytes of the one before: its local header is moved into the data.
+    first = data.find(b"PK\x01\x02")
+    entries = [first]
+    while (nxt := data.find(b"PK\x01\x02", entries[-1] + 4)) > 0:
+        entries.append(nxt)
+    size = struct.unpack_from("<I", data, entries[1] + 20)[0]
+    struct.pack_into("<II", data, entries[1] + 20, size + 200, size + 200)
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match=r"overlap|beyond the end"):
+        open_bundle(path)
+
+
+def test_local_header_that_names_another_file(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "net.edgecv", _members())
+    data = bytearray(path.read_bytes())
+    at = data.find(b"golden/000.jpg", data.find(WEIGHTS))
+    data[at : at + 6] = b"golDen"
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match="names another file"):
+        open_bundle(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"\x00" * 5000, b"{}"])
+def test_files_that_are_no_archive(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "net.edgecv"
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match="not a readable archive"):
+        open_bundle(path)
+
+
+def test_archive_without_a_manifest(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "net.edgecv", [("a", b"")])
+    with pytest.raises(ArchiveError, match=r"no manifest\.json"):
+        open_bundle(path)
+
+
+def test_missing_path(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no such file"):
+        open_bundle(tmp_path / "none.edgecv")
+
+
+def test_every_truncation_is_an_error(tmp_path: Path) -> None:
+    whole = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS).read_bytes()
+    path = tmp_path / "cut.edgecv"
+    for size in range(0, len(whole), 97):
+        path.write_bytes(whole[:size])
+        with pytest.raises(BundleError):
+            open_bundle(path)
+
+
+def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
+    before = target.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    other = make_manifest(name="other")
+    with pytest.raises(BundleError, match="No space left"):
+        write_bundle(target, other, MEMBERS, overwrite=True)
+    assert target.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_existing_bundle_is_not_replaced_unasked(tmp_path: Path) -> None:
+    target = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
+    with pytest.raises(UsageError, match="exists already"):
+        write_bundle(target, make_manifest(), MEMBERS)
+    write_bundle(target, make_manifest(name="new"), MEMBERS, overwrite=True)
+    with open_bundle(target) as bundle:
+        assert bundle.manifest.name == "new"
+
+
+def test_contents_must_be_what_the_manifest_lists(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="contents differ"):
+        write_bundle(tmp_path / "a.edgecv", make_manifest(), {})
+    changed = {**MEMBERS, "golden/000.jpg": b"another picture"}
+    with pytest.raises(IntegrityError, match="changed while"):
+        write_bundle(tmp_path / "a.edgecv", make_manifest(), changed)
+    with pytest.raises(ManifestError, match="name"):
+        write_bundle(tmp_path / "a.edgecv", make_manifest(name=""), MEMBERS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parent_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match="cannot write here"):
+        write_bundle(tmp_path / "file" / "net.edgecv", make_manifest(), MEMBERS)
+
+
+def test_manifest_is_readable_by_people(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "net", make_manifest(), MEMBERS)
+    data = json.loads((path / "manifest.json").read_text())
+    assert data["schema_version"] == 1
+    assert data["variants"][0]["files"][0]["bytes"] == len(WEIGHTS)
