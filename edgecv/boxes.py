@@ -80,7 +80,9 @@ def nms(xyxy: Float32, score: Float32, threshold: float, groups: Array | None = 
         if following is not None and following - start <= _BLOCK:
             continue
         members = by_group[start:end]
-        kept[members[_survivors(boxes[members], threshold, labels[members])]] = True
+        # More than a block is one group alone.
+        mixed = labels[members] if len(members) <= _BLOCK else None
+        kept[members[_survivors(boxes[members], threshold, mixed)]] = True
         start = end
     return order[kept]
 
@@ -88,10 +90,14 @@ def nms(xyxy: Float32, score: Float32, threshold: float, groups: Array | None = 
 # Boxes compared with each other at once. Larger blocks cost more pairs that greedy suppression
 # never needs, smaller ones more calls; 64 to 256 take the same time.
 _BLOCK = 128
+_LATER = np.triu(np.ones((_BLOCK, _BLOCK), bool), 1)
 
 
 def _survivors(boxes: Float32, threshold: float, labels: Array | None) -> Array:
-    """Suppress among (N, 4) boxes that are sorted best first; return ascending indices."""
+    """Suppress among (N, 4) boxes that are sorted best first; return ascending indices.
+
+    `labels`, (N,) group ids, are for at most one block of boxes; None means one group.
+    """
     if len(boxes) == 1:
         return np.zeros(1, np.int64)
     columns = np.ascontiguousarray(boxes.T)
@@ -103,10 +109,10 @@ def _survivors(boxes: Float32, threshold: float, labels: Array | None) -> Array:
         part = columns[:, block]
         over = _overlap(part, part, threshold)
         if labels is not None:
-            over &= labels[block][:, None] == labels[block]
+            over &= labels[:, None] == labels
+        # Row i now holds what box i suppresses, if it is itself alive.
+        over &= _LATER[: len(block), : len(block)]
         alive = np.ones(len(block), bool)
-        # Row i of the upper triangle holds what box i suppresses, if it is itself alive.
-        over = np.triu(over, 1)
         for i in np.flatnonzero(over.any(axis=1)).tolist():
             if alive[i]:
                 alive &= ~over[i]
@@ -114,8 +120,6 @@ def _survivors(boxes: Float32, threshold: float, labels: Array | None) -> Array:
         kept.append(block)
         if rest.size:
             over = _overlap(part[:, alive], columns[:, rest], threshold)
-            if labels is not None:
-                over &= labels[block][:, None] == labels[rest]
             rest = rest[~over.any(axis=0)]
     return kept[0] if len(kept) == 1 else np.concatenate(kept)
 

@@ -64,6 +64,9 @@ class DetectionOptions:
         max_candidates: at most so many candidates enter NMS, best first.
         max_detections: at most so many leave it, best first.
         class_aware: NMS within each class (True) or across all (False).
+        multi_label: every class of a candidate that reaches ``confidence`` is a detection, not the
+            best alone, as COCO evaluations of these families count; raises mAP by up to 0.01 and
+            costs time. No effect where the model itself has chosen one class.
     """
 
     input_hw: tuple[int, int] = (0, 0)
@@ -73,6 +76,7 @@ class DetectionOptions:
     max_candidates: int = 30000
     max_detections: int = 300
     class_aware: bool = True
+    multi_label: bool = False
 
 
 class HeadResult(Protocol):

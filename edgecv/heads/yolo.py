@@ -1,0 +1,122 @@
+"""Boxes and class scores of an anchor-free YOLO (v8, v9, 11, 12): ``[1, 4 + classes, A]``.
+
+Rows are centre x, centre y, width, height, then one score in 0-1 for each class; columns are the A
+anchors of all levels. Boxes are in input pixels, or fractions of the input in TFLite files of the
+same family. Source: the output layout that Ultralytics documents for its exports.
+
+Recognised by shape, with C = 4 + classes:
+
+======================================  ========  ===============================================
+output                                  fit       why
+======================================  ========  ===============================================
+``[1, 84, A]``, A a grid's cells        CERTAIN   80 classes are COCO's
+``[1, 5, A]``, A a grid's cells         CERTAIN   one class; neither angle nor keypoint fits in
+``[1, C, A]``, A a grid's cells         POSSIBLE  keypoints (COCO: C = 56) and an angle look alike
+``[1, C, A]``, A far larger than C      POSSIBLE  another pyramid, or an input of free size
+``[1, A, 84]``, A a grid's cells        POSSIBLE  transposed; YOLOX with 79 classes looks alike
+two outputs                             NO        instance masks
+======================================  ========  ===============================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgecv import candidates
+from edgecv.head import (
+    DetectionOptions,
+    Fit,
+    Pixels,
+    grid_cells,
+    image_size,
+    only_output,
+    output_shapes,
+    wrong_shape,
+)
+from edgecv.results.detections import Detections
+from edgecv.types import Array, TensorSpec
+
+TASK = "detect"
+PIXELS = Pixels("letterbox", "rgb", (0, 0, 0), (255, 255, 255))
+
+_PYRAMIDS = ((8, 16, 32), (4, 8, 16, 32), (8, 16, 32, 64), (16, 32))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options(DetectionOptions):
+    """How to read the tensor.
+
+    Attributes:
+        normalized: boxes are fractions of the input, not pixels. None sees it from the centres,
+            which spread over the whole input.
+        transposed: the tensor is ``[1, A, 4 + classes]``. None sees it from ``num_classes``, or
+            takes the longer axis for the anchors.
+    """
+
+    normalized: bool | None = None
+    transposed: bool | None = None
+
+
+def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fit:
+    """Judge by the table above."""
+    shapes = output_shapes(inputs, outputs)
+    if shapes is None or len(shapes) != 1 or len(shapes[0]) != 2:
+        return Fit.NO
+    channels, anchors = shapes[0]
+    size = image_size(inputs)
+    grids = () if size is None else tuple(grid_cells(size, strides) for strides in _PYRAMIDS)
+    if anchors == 84 and channels in grids:
+        return Fit.POSSIBLE
+    if channels is None or channels < 5:
+        return Fit.NO
+    if anchors is None:
+        return Fit.POSSIBLE
+    if anchors in grids:
+        return Fit.CERTAIN if channels in (5, 84) and anchors > channels else Fit.POSSIBLE
+    return Fit.POSSIBLE if anchors >= 16 * channels else Fit.NO
+
+
+def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
+    """Take the best class of each anchor, then suppress overlaps.
+
+    Args:
+        outputs: one tensor, as in this module's docstring.
+        options: how to read it.
+
+    Raises:
+        HeadError: another number of outputs, another shape, or no scores where scores should be.
+    """
+    array = only_output(outputs, "yolo")
+    count = f"{4 + options.num_classes}" if options.num_classes else "4 + classes"
+    if array.ndim != 3 or array.shape[0] != 1:
+        raise wrong_shape("yolo", f"[1, {count}, A]", outputs)
+    rows = np.asarray(array[0], np.float32)
+    if _is_transposed(rows.shape, options):
+        rows = rows.T
+    if rows.shape[0] < 5 or (options.num_classes and rows.shape[0] != 4 + options.num_classes):
+        raise wrong_shape("yolo", f"[1, {count}, A] (or transposed)", outputs)
+    cxcywh, scores = rows[:4], rows[4:]
+    if options.multi_label or scores.strides[0] < scores.strides[1]:
+        index, score, class_id, lost = candidates.classes(scores.T, options)
+    else:
+        # The maximum along axis 0 reads the tensor in memory order; the class is then looked up
+        # for candidates only.
+        best = scores.max(axis=0)
+        index, lost = candidates.above(best, options.confidence)
+        score, class_id = best[index], scores[:, index].argmax(axis=0)
+    scale = candidates.pixel_scale(options.normalized, cxcywh[:2], options, "yolo")
+    xyxy = candidates.corners(cxcywh[:, index].T, scale)
+    return candidates.select(xyxy, score, class_id, options, head="yolo", lost=lost)
+
+
+def _is_transposed(shape: tuple[int, ...], options: Options) -> bool:
+    if options.transposed is not None:
+        return options.transposed
+    if options.num_classes:
+        channels = 4 + options.num_classes
+        if channels in shape:
+            return shape[0] != channels
+    return shape[0] > shape[1]

@@ -1,0 +1,76 @@
+"""Top-1 and top-5 accuracy: how often the true class is the best, or one of the five best."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgecv.metric import ClassScore, Interval, Scores, percentile_interval
+from edgecv.results.classes import Classes
+from edgecv.truth import ClassTruth
+
+TRUTH = ClassTruth
+MODEL_OPTIONS: Mapping[str, Any] = {}
+NAMES = ("top1", "top5")
+
+
+class Accuracy:
+    """Count right answers; see `edgecv.metric.Metric`."""
+
+    def __init__(self) -> None:
+        self._truth: list[int] = []
+        self._rank: list[int] = []  # of the true class among those given, -1 where it is not
+        self._given: list[int] = []
+
+    def update(self, result: Classes, truth: ClassTruth, size_hw: tuple[int, int]) -> None:
+        """Add one image."""
+        del size_hw
+        found = np.flatnonzero(result.class_id == truth.class_id)
+        self._given.append(len(result))
+        self._truth.append(truth.class_id)
+        self._rank.append(int(found[0]) if found.size else -1)
+
+    def compute(self, bootstrap: int = 1000, seed: int = 0) -> Scores:
+        """Compute the share of right answers.
+
+        A resample of the images holds a binomially distributed number of right answers, which is
+        drawn directly. Top-5 is None where an image got fewer than five classes and missed: the
+        true class might have been the next.
+        """
+        n = len(self._rank)
+        rank = np.array(self._rank, np.int64)
+        given = np.array(self._given, np.int64)
+        metrics: dict[str, float | None] = {}
+        ci95: dict[str, Interval | None] = {}
+        reasons: dict[str, str] = {}
+        random = np.random.default_rng(seed)
+        for name, depth in (("top1", 1), ("top5", 5)):
+            right = int(np.count_nonzero((rank >= 0) & (rank < depth)))
+            short = given[(rank < 0) & (given > 0) & (given < depth)]
+            if not n or short.size:
+                metrics[name] = ci95[name] = None
+                reasons[name] = (
+                    f"the model names only {short.min()} classes an image" if n else "no image"
+                )
+                continue
+            metrics[name] = right / n
+            draws = random.binomial(n, right / n, size=bootstrap) / n
+            ci95[name] = percentile_interval(draws)
+        return Scores(metrics, ci95, reasons, self._per_class())
+
+    def _per_class(self) -> list[ClassScore]:
+        ranks = defaultdict(list)
+        for truth, rank in zip(self._truth, self._rank, strict=True):
+            ranks[truth].append(rank)
+        return [
+            ClassScore(class_id, len(found), len(found), {"top1": found.count(0) / len(found)})
+            for class_id, found in sorted(ranks.items())
+        ]
+
+
+def create() -> Accuracy:
+    """Make an empty metric."""
+    return Accuracy()
