@@ -38,6 +38,7 @@ class Pixels:
         rounding: of the letterboxed size, ``round`` or ``floor``.
         pad_value: grey level of the letterbox border, 0-255.
         crop_ratio: of ``crop``: short side becomes input size / crop_ratio, then the centre is cut.
+        interpolation: of the resize; see `edgecv.manifest.Input`.
         color: channel order that the model wants, ``rgb`` or ``bgr``.
         mean: per channel in the model's order, in 0-255 units.
         std: per channel; the tensor's value is (pixel - mean) / std.
@@ -50,6 +51,7 @@ class Pixels:
     rounding: str = "round"
     pad_value: int = 114
     crop_ratio: float = 1.0
+    interpolation: str = "linear"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

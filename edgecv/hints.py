@@ -19,10 +19,11 @@ class Hints:
         head_options: fields of that head's ``Options``.
         labels: class names by class id.
         size_hw: (height, width) of the input, for models whose shape leaves it free.
-        resize: how the image is fitted in, as are the five below: see `edgecv.manifest.Input`.
+        resize: how the image is fitted in, as are the six below: see `edgecv.manifest.Input`.
         rounding: of the letterboxed size.
         crop_ratio: of ``crop``.
         pad_value: grey level of the border.
+        interpolation: of the resize.
         color: ``rgb``, ``bgr`` or ``grey``.
         mean: per channel, 0-255 units.
         std: per channel, 0-255 units.
@@ -41,6 +42,7 @@ class Hints:
     rounding: str | None = None
     crop_ratio: float | None = None
     pad_value: int | None = None
+    interpolation: str | None = None
     color: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None

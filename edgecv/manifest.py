@@ -56,8 +56,8 @@ class Input:
         rounding: of the letterboxed size.
         pad_value: grey level of the border, 0-255.
         crop_ratio: of ``crop``.
-        interpolation: ``linear``, ``area``, ``cubic`` or ``nearest``; ``linear`` is
-            cv2.INTER_LINEAR.
+        interpolation: OpenCV's of that name. ``area`` averages what it shrinks, as Pillow and
+            torchvision do when they resize; where it would enlarge, ``linear`` is used instead.
         color: channels that the model wants; ``grey`` uses the first of `mean` and `std`.
         mean: per channel in the model's order, in 0-255 units.
         std: per channel; the tensor's value is (pixel - mean) / std.

@@ -137,6 +137,8 @@ class Preprocessor:
         height, width = geometry.input_hw
         (rows, columns), (left, top) = geometry.resized_hw, geometry.offset_xy
         inter = _INTERPOLATION[self.spec.interpolation]
+        if inter == cv2.INTER_AREA and (rows > image.shape[0] or columns > image.shape[1]):
+            inter = cv2.INTER_LINEAR
         if rows * columns > max(_MAX_RESIZED_PIXELS, height * width):
             return self._sample(image, geometry)
         if rows >= height and columns >= width:

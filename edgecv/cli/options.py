@@ -54,6 +54,8 @@ _HINTS = (
     click.option("--crop-ratio", type=click.FloatRange(0, 1, min_open=True),
                  help="Of crop: short side becomes input size / ratio, then the centre is cut."),
     click.option("--pad-value", type=click.IntRange(0, 255), help="Grey level of the border."),
+    click.option("--interpolation", type=click.Choice(["linear", "area", "cubic", "nearest"]),
+                 help="Of the resize; area averages what it shrinks."),
     click.option("--color", type=click.Choice(["rgb", "bgr", "grey"]),
                  help="Channel order that the model wants."),
     click.option("--mean", type=parse_floats, metavar="A[,B,C]",
@@ -90,7 +92,16 @@ def hint_options(command: F) -> F:
             size_hw=kwargs.pop("size"),
             **{
                 name: kwargs.pop(name)
-                for name in ("task", "resize", "crop_ratio", "pad_value", "color", "mean", "std")
+                for name in (
+                    "task",
+                    "resize",
+                    "crop_ratio",
+                    "pad_value",
+                    "interpolation",
+                    "color",
+                    "mean",
+                    "std",
+                )
             },
         )
         return command(*args, **kwargs)

@@ -1,0 +1,34 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both make the virtual environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.edgecv-dev-installed
+
+.PHONY: demo test real check format clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) scripts/python_version.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)  ## Pack, verify, evaluate, bench and draw the model that the repository brings
+	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo
+
+test: $(STAMP)  ## Style, types and the fast tests
+	PATH="$(abspath $(BIN)):$$PATH" sh scripts/check
+	PATH="$(abspath $(BIN)):$$PATH" sh scripts/test
+
+real: $(STAMP)  ## The tests on real models; EDGECV_REAL names their folder
+	PATH="$(abspath $(BIN)):$$PATH" sh scripts/test-real
+
+check: $(STAMP)  ## Style and types only
+	PATH="$(abspath $(BIN)):$$PATH" sh scripts/check
+
+format: $(STAMP)  ## Rewrite files in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what the other targets made
+	rm -rf out build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,64 @@
+"""COCO's own sample of 100 images and fake results, whose numbers are published."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from edgecv.average_precision import match, weighted_scores
+from edgecv.datasets.coco import read_annotations
+from edgecv.metrics import detect
+from edgecv.results.detections import Detections
+
+pytestmark = pytest.mark.real
+
+EXPECTED = [0.505, 0.697, 0.573, 0.586, 0.519, 0.501, 0.387, 0.594, 0.595, 0.640, 0.566, 0.564]
+
+
+@pytest.fixture(scope="module")
+def images(real_dir):
+    folder = real_dir / "data" / "metrics" / "coco"
+    truth = read_annotations(folder / "instances_val2014_100.json")
+    class_of = {category: n for n, category in enumerate(truth.category_ids)}
+    results = defaultdict(list)
+    for row in json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text()):
+        x, y, width, height = row["bbox"]
+        results[row["image_id"]].append(
+            (x, y, x + width, y + height, row["score"], class_of[row["category_id"]])
+        )
+    found = []
+    for image, (_, _, boxes) in truth.images.items():
+        rows = np.array(results[image]).reshape(-1, 6)
+        detections = Detections(
+            rows[:, :4].astype(np.float32),
+            rows[:, 4].astype(np.float32),
+            rows[:, 5].astype(np.int32),
+        )
+        found.append((detections, boxes))
+    assert len(found) == 100
+    return found
+
+
+def test_published_numbers(images):
+    metric = detect.create()
+    for result, truth in images:
+        metric.update(result, truth, (640, 640))
+    scores = metric.compute(bootstrap=200)
+    assert list(scores.metrics.values()) == pytest.approx(EXPECTED, abs=5e-4)
+    for name in ("map", "map50", "ar100"):
+        low, high = scores.ci95[name]
+        assert low < scores.metrics[name] < high
+
+
+def test_bootstrap_with_every_image_once_gives_the_same(images):
+    classes = sorted({int(c) for _, truth in images for c in truth.class_id})
+    scores = weighted_scores(match(images, classes), np.ones((1, 100), np.int64))
+    metric = detect.create()
+    for result, truth in images:
+        metric.update(result, truth, (640, 640))
+    library = metric.compute(bootstrap=0).metrics
+    for name in detect.NAMES:
+        assert scores[name][0] == pytest.approx(library[name], abs=1e-9), name
