@@ -110,7 +110,7 @@ def _all_or_nothing(target: Path, *, folder: bool) -> Iterator[Path]:
 
 def _write_archive(draft: Path, members: Mapping[str, Path | bytes]) -> None:
     with draft.open("xb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with zipfile.ZipFile(file, "w", allowZip64=False) as archive:
             for member, content in members.items():
                 info = zipfile.ZipInfo(member, _EPOCH)
                 info.create_system = 3

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from edgecv.record import Record, field
 from edgecv.schema import Rule
 from edgecv.types import Precision
 
@@ -12,8 +12,7 @@ Sha256 = Annotated[str, Rule(pattern=r"^[0-9a-f]{64}$")]
 Identifier = Annotated[str, Rule(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
+class Provenance(Record, kw_only=True):
     """Where the bundle came from.
 
     Attributes:
@@ -31,8 +30,7 @@ class Provenance:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
+class Measurement(Record, kw_only=True):
     """One number on the card, measured on the bytes in this bundle.
 
     Attributes:
@@ -56,8 +54,7 @@ class Measurement:
     conditions: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Card:
+class Card(Record, kw_only=True):
     """What is known about the model: words and measurements.
 
     Attributes:

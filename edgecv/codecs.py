@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from edgecv import image_header
 from edgecv.errors import ImageError, UsageError
 from edgecv.exif import upright
 from edgecv.image_header import ImageInfo, read_header
+from edgecv.record import Record
 from edgecv.types import Array, Image
 
 __all__ = [
@@ -47,8 +47,7 @@ _QUALITY: dict[str, int | None] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Record):
     """What an encoded image may cost; both are checked before any pixel is decoded.
 
     Attributes:

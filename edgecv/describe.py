@@ -8,20 +8,20 @@ the error lists the candidates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from edgecv import plugins
-from edgecv.errors import AmbiguousModelError, BackendMissingError, UsageError
-from edgecv.head import Fit, Head
+from edgecv import plugins, schema
+from edgecv.errors import AmbiguousModelError, UsageError
+from edgecv.head import Fit, Head, load_head
+from edgecv.head_check import check_options, check_outputs
 from edgecv.hints import Hints
 from edgecv.manifest import HeadSpec, Input, Tensor
-from edgecv.types import Backend, ModelSource, TensorSpec
+from edgecv.record import Record, plain
+from edgecv.types import TensorSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(Record):
     """How to feed and read a model.
 
     Attributes:
@@ -41,106 +41,6 @@ class Description:
     layout: Literal["NCHW", "NHWC"]
     told_by: str
     hints: Hints
-
-
-def load_backend(name: str) -> Backend:
-    """Import a backend plug-in; the engine itself is imported when a model is opened."""
-    return plugins.load("backends", name)
-
-
-def load_head(name: str) -> Head:
-    """Import a head plug-in."""
-    return plugins.load("heads", name)
-
-
-def installed_backends() -> tuple[str, ...]:
-    """List the backends whose engine is installed, ``null`` last."""
-    names = [name for name in plugins.names("backends") if load_backend(name).version()]
-    return tuple(sorted(names, key=_preference))
-
-
-def _preference(name: str) -> tuple[int, str]:
-    order = ("onnxruntime", "openvino", "litert")
-    return (order.index(name) if name in order else len(order), name)
-
-
-def backends_for(path: Path) -> tuple[str, ...]:
-    """List the backends that open files of this suffix, the usual one first.
-
-    Raises:
-        UsageError: none does.
-    """
-    by_name = {name: load_backend(name).SUFFIXES for name in plugins.names("backends")}
-    names = [name for name, suffixes in by_name.items() if path.name.endswith(suffixes)]
-    if not names:
-        known = sorted({suffix for suffixes in by_name.values() for suffix in suffixes})
-        raise UsageError(
-            "no backend opens this kind of file",
-            where=str(path),
-            expected=f"a bundle, or one of {', '.join(known)}",
-            got=repr(path.suffix),
-        )
-    return tuple(sorted(names, key=_preference))
-
-
-def choose_backend(path: Path, wanted: str | None = None) -> str:
-    """Choose the backend for a model file: the one asked for, or the first that is installed.
-
-    Raises:
-        UsageError: no backend opens the file, or the one asked for does not.
-        BackendMissingError: none that opens the file is installed.
-    """
-    fitting = backends_for(path)
-    if wanted is not None:
-        plugins.load("backends", wanted)
-        if wanted not in fitting:
-            raise UsageError(
-                f"{wanted} does not open this kind of file",
-                where=str(path),
-                expected=f"one of {', '.join(fitting)}",
-            )
-        return wanted
-    for name in fitting:
-        if load_backend(name).version():
-            return name
-    extra = load_backend(fitting[0]).EXTRA
-    raise BackendMissingError(
-        "no engine that opens it is installed",
-        where=str(path),
-        expected=" or ".join(fitting),
-        remedy=f"pip install 'edgecv[{extra}]'" if extra else "pip install edgecv",
-    )
-
-
-def find_model_file(path: Path) -> Path:
-    """Return the model file that a path means: itself, or the only one in a folder.
-
-    Raises:
-        UsageError: missing, or a folder without exactly one model.
-    """
-    if not path.exists():
-        raise UsageError("no such file or folder", where=str(path))
-    if not path.is_dir():
-        return path
-    suffixes = {s for n in plugins.names("backends") for s in load_backend(n).SUFFIXES}
-    found = sorted(item for item in path.iterdir() if item.name.endswith(tuple(suffixes)))
-    if len(found) != 1:
-        raise UsageError(
-            "not a bundle, and not a folder with one model",
-            where=str(path),
-            expected=f"manifest.json, or one of {', '.join(sorted(suffixes))}",
-            got=f"{len(found)} model files",
-        )
-    return found[0]
-
-
-def gather(path: Path, backend: str) -> ModelSource:
-    """Collect a model file and the companions that its backend says it needs.
-
-    Raises:
-        ModelLoadError: a companion is missing or lies outside the model's folder.
-    """
-    return ModelSource.from_paths(path, *load_backend(backend).companions(path))
 
 
 def read_metadata(path: Path, metadata: Mapping[str, str]) -> Hints | None:
@@ -175,7 +75,8 @@ def describe(
     options = options or Hints(origin="option")
     said = read_metadata(path, metadata)
     hints = options.over(said)
-    tensor, layout, size_hw = _image_input(path, inputs, hints)
+    _check_task(path, hints)
+    tensor, layout, size_hw = _image_input(path, inputs, hints, options)
     if hints.head is None:
         name, told_by = _recognise(path, inputs, outputs, hints), "shapes"
     else:
@@ -190,10 +91,12 @@ def describe(
             remedy="name a head that does it with --head",
         )
     check_options(head, name, hints.head_options or {})
+    labels = tuple(hints.labels or ())
+    check_outputs(head, name, hints.head_options or {}, outputs, size_hw, labels, str(path))
     return Description(
         task=head.TASK,
-        labels=hints.labels or (),
-        input=_input(head, hints, tensor, layout, size_hw),
+        labels=labels,
+        input=_input(head, hints, options, tensor, layout, size_hw),
         head=HeadSpec(name=name, options=dict(hints.head_options or {})),
         layout=layout,
         told_by=told_by,
@@ -201,8 +104,17 @@ def describe(
     )
 
 
+def _check_task(path: Path, hints: Hints) -> None:
+    tasks = sorted({load_head(name).TASK for name in plugins.names("heads")})
+    if hints.task is not None and hints.task not in tasks:
+        raise UsageError(
+            "no head does this task", where=str(path), expected=" or ".join(tasks),
+            got=repr(hints.task),
+        )  # fmt: skip
+
+
 def _image_input(
-    path: Path, inputs: Sequence[TensorSpec], hints: Hints
+    path: Path, inputs: Sequence[TensorSpec], hints: Hints, options: Hints
 ) -> tuple[TensorSpec, Literal["NCHW", "NHWC"], tuple[int, int]]:
     """Return the image input with its layout and its (height, width)."""
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
@@ -213,7 +125,15 @@ def _image_input(
             got="; ".join(map(str, inputs)) or "none",
         )
     tensor = inputs[0]
-    _, a, _, c = tensor.shape
+    batch, a, _, c = tensor.shape
+    if batch not in (1, None):
+        raise UsageError(
+            "the model's batch axis is fixed",
+            where=f"{path}: input {tensor.name}",
+            expected="1, or a free axis",
+            got=str(tensor),
+            remedy="export the model anew with a batch of 1",
+        )
     planar, packed = a in (1, 3), c in (1, 3)
     if planar == packed:
         raise UsageError(
@@ -233,6 +153,13 @@ def _image_input(
         )
     wanted = hints.size_hw or (0, 0)
     size_hw = (height or wanted[0], width or wanted[1])
+    if options.size_hw is not None and size_hw != tuple(options.size_hw):
+        raise UsageError(
+            "the model's input has another size than --size says",
+            where=f"{path}: input {tensor.name}",
+            expected="x".join(map(str, size_hw)),
+            got="x".join(map(str, options.size_hw)),
+        )
     return tensor, "NCHW" if planar else "NHWC", size_hw
 
 
@@ -254,7 +181,7 @@ def _recognise(
             "no head fits this model's outputs",
             where=str(path),
             got=shapes,
-            remedy=f"name one with --head: {', '.join(fits) or 'none does this task'}",
+            remedy=f"name one with --head: {', '.join(fits)}",
         )
     raise AmbiguousModelError(
         "the head cannot be told from metadata and shapes",
@@ -266,42 +193,38 @@ def _recognise(
     )
 
 
-def check_options(head: Head, name: str, options: Mapping[str, Any]) -> None:
-    """Refuse head options that the head does not have or cannot use.
-
-    Raises:
-        UsageError: an unknown option, or a value of the wrong kind.
-    """
-    known = {f: v for f, v in asdict(head.Options()).items() if f != "input_hw"}
-    for option, value in options.items():
-        where = f"head {name}: option {option}"
-        if option not in known:
-            raise UsageError("unknown option", where=where, expected=f"one of {', '.join(known)}")
-        default = known[option]
-        if isinstance(default, bool) != isinstance(value, bool) and default is not None:
-            raise UsageError("wrong type", where=where, expected="true or false", got=repr(value))
-        if isinstance(default, int | float) and not isinstance(value, int | float):
-            raise UsageError("wrong type", where=where, expected="a number", got=repr(value))
-
-
 def _input(
-    head: Head, hints: Hints, tensor: TensorSpec, layout: str, size_hw: tuple[int, int]
+    head: Head,
+    hints: Hints,
+    options: Hints,
+    tensor: TensorSpec,
+    layout: str,
+    size_hw: tuple[int, int],
 ) -> Input:
     """Merge what was said with the family's habits.
 
     A classifier with an integer input and no word about normalisation takes raw pixels: its own
     quantization is the normalisation.
     """
-    pixels = asdict(head.PIXELS)
+    pixels = head.PIXELS.to_fields()
     integer = tensor.dtype in ("uint8", "int8")
     if integer and hints.mean is None and hints.std is None:
         pixels |= raw_pixels(tensor)
     pixels |= {key: value for key, value in hints.given().items() if key in pixels}
-    if hints.resize is not None and hints.rounding is None:
+    # A rounding belongs to the resize that it was said with.
+    speaker = options if options.resize is not None else hints
+    if speaker.resize is not None and speaker.rounding is None:
         pixels["rounding"] = "floor" if hints.resize == "letterbox-topleft" else "round"
     channels = tensor.shape[1] if layout == "NCHW" else tensor.shape[3]
-    if channels == 1:
+    if channels == 1 and options.color in (None, "grey"):
         pixels["color"] = "grey"
+    elif (channels == 1) != (pixels["color"] == "grey"):
+        raise UsageError(
+            "the model's input has another number of channels",
+            where="color",
+            expected="grey" if channels == 1 else "rgb or bgr",
+            got=repr(pixels["color"]),
+        )
     for key in ("mean", "std"):
         values = tuple(map(float, pixels[key]))
         pixels[key] = values * 3 if len(values) == 1 else values
@@ -309,7 +232,9 @@ def _input(
             raise UsageError(
                 "wrong number of values", where=key, expected="1 or 3", got=str(len(values))
             )
-    return Input(size_hw=size_hw, **pixels)
+    # The record's own rules: ranges, known words, finite numbers, no division by zero.
+    said = plain({"size_hw": size_hw, **pixels})
+    return schema.validate(Input, said, "input", UsageError)
 
 
 def raw_pixels(tensor: TensorSpec) -> dict[str, tuple[float, float, float]]:

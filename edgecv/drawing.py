@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import cv2
 import numpy as np
 
@@ -78,8 +80,9 @@ def _write(
 ) -> None:
     """Write on a filled plate whose lower left corner is `at`, kept inside the image."""
     thickness = max(1, thickness // 2)
-    # The built-in font draws ASCII only; anything else would come out as question marks.
-    text = text.encode("ascii", "replace").decode()
+    # The built-in font draws ASCII only: accents are taken off, and what remains is marked.
+    plain = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    text = "".join(c if " " <= c <= "~" else "?" for c in plain)
     (width, height), base = cv2.getTextSize(text, _FONT, scale, thickness)
     x = max(0, min(at[0], canvas.shape[1] - width))
     y = max(height + base, min(at[1], canvas.shape[0]))

@@ -8,19 +8,18 @@ the resized size is a whole number of pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from edgecv.record import Record
 from edgecv.types import Array, Float32
 
 Resize = Literal["stretch", "letterbox", "letterbox-topleft", "crop"]
 Rounding = Literal["round", "floor"]
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
+class Geometry(Record):
     """An affine map without rotation between a source image and a model input.
 
     Attributes:

@@ -7,11 +7,12 @@ pixels, knows no engine and touches no file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from edgecv import plugins
 from edgecv.errors import HeadError
+from edgecv.record import Record
 from edgecv.types import Array, TensorSpec
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ class Fit(IntEnum):
     """No other known head puts out these shapes for this input size."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pixels:
+class Pixels(Record):
     """How a family of models wants its pixels; the default where neither file nor user says.
 
     Attributes:
@@ -54,8 +54,7 @@ class Pixels:
     interpolation: str = "linear"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetectionOptions:
+class DetectionOptions(Record, kw_only=True):
     """Options that every detection head has; a head's own ``Options`` extends it.
 
     Attributes:
@@ -174,3 +173,8 @@ def output_shapes(
 def grid_cells(input_hw: tuple[int, int], strides: Sequence[int]) -> int:
     """Count the cells of a pyramid of feature maps, sizes rounded up as strided convolutions do."""
     return sum(-(-input_hw[0] // s) * -(-input_hw[1] // s) for s in strides)
+
+
+def load_head(name: str) -> Head:
+    """Import a head plug-in."""
+    return plugins.load("heads", name)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from edgecv.record import Record
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hints:
+
+class Hints(Record, kw_only=True):
     """Statements about a model; None where nothing is said.
 
     Attributes:
@@ -57,19 +57,21 @@ class Hints:
         if other is None:
             return self
         said = {
-            f.name: getattr(other, f.name) for f in fields(self) if getattr(self, f.name) is None
+            name: getattr(other, name) for name in self.record_fields if getattr(self, name) is None
         }
+        if not self.head_options:
+            said["head_options"] = other.head_options
         if self.head_options and other.head_options and self.head in (None, other.head):
             said["head_options"] = {**other.head_options, **self.head_options}
         elif self.head is not None and other.head not in (None, self.head):
             # Another head's options mean nothing to this one.
             said["head_options"] = self.head_options
-        return replace(self, **said)
+        return self.replace(**said)
 
     def given(self) -> dict[str, Any]:
         """Return what is said, without the origin."""
         return {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if f.name != "origin" and getattr(self, f.name) is not None
+            name: value
+            for name, value in self.to_fields().items()
+            if name != "origin" and value is not None
         }

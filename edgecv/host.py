@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 _X86_FEATURES = (
@@ -31,29 +31,31 @@ def usable_cpus(root: Path = Path("/")) -> int:
 
 def _cgroup_cpus(root: Path) -> float | None:
     """Return the tightest CPU quota over this process's control groups, in CPUs."""
-    found: list[float] = []
+    quotas = map(_quota, _groups(root, "cpu"))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """Yield the folders of this process's control groups that can bind, ancestors included.
+
+    See cgroups(7). Version 2 has one hierarchy, mounted at ``/sys/fs/cgroup`` or beside version 1
+    at ``unified``; version 1 has one per controller or set of controllers. A limit on any ancestor
+    binds too. In a container the path may be the host's and the folders below the root absent.
+    """
+    mounts = root / "sys/fs/cgroup"
     for line in _lines(root / "proc/self/cgroup"):
-        parts = line.split(":", 2)
-        if len(parts) != 3:
-            continue
-        _, controllers, path = parts
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
         if controllers == "":
-            base = root / "sys/fs/cgroup"
-        elif "cpu" in controllers.split(","):
-            base = root / "sys/fs/cgroup" / controllers
-            base = base if base.exists() else root / "sys/fs/cgroup/cpu"
+            bases = [mounts, mounts / "unified"]
+        elif controller in controllers.split(","):
+            bases = [mounts / controllers, mounts / controller]
         else:
             continue
-        group = base / path.lstrip("/")
-        # A limit on any ancestor binds too; in a container the path may be the host's, so the root
-        # of the hierarchy is looked at in any case.
-        for folder in [group, *group.parents]:
-            quota = _quota(folder)
-            if quota is not None:
-                found.append(quota)
-            if folder == base:
-                break
-    return min(found, default=None)
+        for base in dict.fromkeys(bases):
+            steps = [step for step in path.split("/") if step not in ("", ".", "..")]
+            for depth in range(len(steps), -1, -1):
+                yield base.joinpath(*steps[:depth])
 
 
 def _quota(folder: Path) -> float | None:
@@ -83,7 +85,7 @@ def cpu_features(root: Path = Path("/")) -> tuple[str, ...] | None:
 
 
 def cpu_model(root: Path = Path("/")) -> str | None:
-    """Return the CPU's name, or on Arm the architecture with the core's part number."""
+    """Return the CPU's name, on Arm the architecture and the core's part number, or None."""
     facts: dict[str, str] = {}
     for line in _lines(root / "proc/cpuinfo"):
         key, _, value = line.partition(":")
@@ -91,21 +93,26 @@ def cpu_model(root: Path = Path("/")) -> str | None:
     if "model name" in facts:
         return facts["model name"]
     if "CPU part" in facts:
+        import platform
+
         return f"{platform.machine()}, part {facts['CPU part']}"
     return facts.get("Hardware")
 
 
 def memory_bytes(root: Path = Path("/")) -> int | None:
-    """Return the memory that this process may use: the machine's, or its control group's limit."""
-    total = None
-    for line in _lines(root / "proc/meminfo"):
-        if line.startswith("MemTotal:"):
-            total = int(line.split()[1]) * 1024
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        for line in _lines(root / "sys/fs/cgroup" / name)[:1]:
-            if line.isdigit():
-                total = int(line) if total is None else min(total, int(line))
-    return total
+    """Return the memory that this process may use: the machine's, or its control groups' limit.
+
+    None where neither can be read.
+    """
+    found = [
+        int(line.split()[1]) * 1024
+        for line in _lines(root / "proc/meminfo")
+        if line.startswith("MemTotal:")
+    ]
+    for folder in _groups(root, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            found += [int(line) for line in _lines(folder / name)[:1] if line.isdigit()]
+    return min(found, default=None)
 
 
 def _lines(path: Path) -> list[str]:

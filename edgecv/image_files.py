@@ -37,10 +37,12 @@ def expand(sources: Sequence[str], *, recursive: bool = False) -> list[Path]:
         recursive: look into folders below a folder, too.
 
     Raises:
-        UsageError: a source does not exist, or names no image.
+        UsageError: a source does not exist, cannot be listed, or names no image.
     """
     found: dict[Path, None] = {}
     for source in sources:
+        if not source:
+            raise UsageError("", where="source", expected="a file, folder or glob", got="''")
         path = Path(source)
         if path.is_dir():
             images = list(walk_images(path)) if recursive else _images_in(path)
@@ -48,7 +50,7 @@ def expand(sources: Sequence[str], *, recursive: bool = False) -> list[Path]:
             images = [path]
         else:
             hits = sorted(glob.glob(source, recursive=True))  # noqa: PTH207  # takes absolute ones
-            images = [Path(hit) for hit in hits if is_image(Path(hit).name)]
+            images = [path for path in map(Path, hits) if is_image(path.name) and path.is_file()]
         if not images:
             raise UsageError(
                 "no images here",
@@ -63,4 +65,8 @@ def expand(sources: Sequence[str], *, recursive: bool = False) -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(item for item in folder.iterdir() if item.is_file() and is_image(item.name))
+    try:
+        items = sorted(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"cannot be listed: {error.strerror}", where=str(folder)) from None
+    return [item for item in items if is_image(item.name) and item.is_file()]

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 
 from edgecv.errors import ImageError
 from edgecv.exif import exif_orientation
+from edgecv.record import Record
 
 Buffer = bytes | memoryview
 
@@ -46,8 +46,7 @@ _BMP_MASKS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
+class ImageInfo(Record):
     """The header of an encoded image.
 
     Attributes:

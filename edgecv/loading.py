@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from edgecv import plugins
 from edgecv.bundle import is_bundle, open_bundle
-from edgecv.describe import choose_backend, describe, find_model_file, gather, load_backend
-from edgecv.errors import BackendMissingError, InferenceError, UsageError
+from edgecv.engines import choose_backend, find_model_file, gather, load_backend, why_not
+from edgecv.errors import BackendMissingError, InferenceError, ManifestError, UsageError
 from edgecv.hints import Hints
 from edgecv.manifest import Manifest, Variant
-from edgecv.model import Model, ModelInfo
 from edgecv.types import ModelSource, Session, SessionOptions
+
+if TYPE_CHECKING:
+    from edgecv.model import Model, ModelInfo
+
+_UPGRADE = "pip install --upgrade edgecv"
 
 
 def load(
@@ -58,6 +62,10 @@ def load(
     """
     where = Path(path)
     options = SessionOptions(threads=threads)
+    if isinstance(labels, str):
+        raise UsageError("", where="labels", expected="a list of names", got=repr(labels)[:80])
+    if not where.exists():
+        raise UsageError("no such file or folder", where=str(where))
     said = Hints(origin="option", head=head, labels=None if labels is None else tuple(labels))
     said = said.over(hints)
     if is_bundle(where):
@@ -71,7 +79,7 @@ def load(
     else:
         if variant is not None:
             raise UsageError("a bare model file has no variants", where=str(where))
-        options = replace(options, precision=precision or "fp32")
+        options = options.replace(precision=precision or "fp32")
         model = _load_file(find_model_file(where), backend, options, said, trusted)
     given = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
     try:
@@ -84,6 +92,9 @@ def load(
 def _load_file(
     path: Path, backend: str | None, options: SessionOptions, hints: Hints, trusted: bool
 ) -> Model:
+    from edgecv.describe import describe
+    from edgecv.model import Model
+
     name = choose_backend(path, backend)
     source = gather(path, name)
     if not trusted:
@@ -123,13 +134,19 @@ def _load_bundle(
         manifest = bundle.manifest
         variant, skipped = choose_variant(manifest, variant_id, backend)
         source = bundle.source(variant)
-        options = replace(
-            options,
+        options = options.replace(
             precision=precision or variant.precision,
             extra=variant.engine_options,
         )
-        session = _open_while_importing(variant.backend, source, options)
+        session = _open_meanwhile(
+            variant.backend,
+            source,
+            options,
+            lambda: _check_head(manifest, f"{path}: manifest.json"),
+        )
         try:
+            from edgecv.model import Model
+
             _check_tensors(session, variant, f"{path}: variant {variant.id}")
             info = model_info(
                 session,
@@ -160,6 +177,40 @@ def _load_bundle(
         raise
 
 
+def _check_head(manifest: Manifest, where: str) -> None:
+    """Check that this edgecv has the head which a manifest names, with its options, for its task.
+
+    Raises:
+        ManifestError: it has not.
+    """
+    name, known = manifest.head.name, plugins.names("heads")
+    if name not in known:
+        raise ManifestError(
+            "this edgecv has no such head",
+            where=f"{where}: head.name",
+            expected=f"one of {', '.join(known)}",
+            got=repr(name),
+            remedy=_UPGRADE,
+        )
+    from edgecv.head import load_head
+    from edgecv.head_check import check_options
+
+    head = load_head(name)
+    if manifest.task != head.TASK:
+        raise ManifestError(
+            f"the head {name} does another task",
+            where=f"{where}: task",
+            expected=head.TASK,
+            got=repr(manifest.task),
+        )
+    try:
+        check_options(head, name, manifest.head.options)
+    except UsageError as error:
+        raise ManifestError(
+            error.what, where=f"{where}: {error.where}", expected=error.expected, got=error.got
+        ) from None
+
+
 def choose_variant(
     manifest: Manifest, variant_id: str | None = None, backend: str | None = None
 ) -> tuple[Variant, tuple[str, ...]]:
@@ -169,12 +220,16 @@ def choose_variant(
         The variant, and the earlier ones that cannot run here, each with the reason.
 
     Raises:
-        ManifestError: there is no variant of this id.
-        UsageError: the id and the backend contradict each other, or no variant is for the backend.
+        UsageError: no variant has this id or is for the backend, or the two contradict each other.
         BackendMissingError: no variant's engine is installed.
     """
     if variant_id is not None:
-        variant = manifest.variant(variant_id)
+        try:
+            variant = manifest.variant(variant_id)
+        except ManifestError as error:
+            raise UsageError(
+                error.what, where=error.where, expected=error.expected, got=error.got
+            ) from None
         if backend not in (None, variant.backend):
             raise UsageError(
                 f"variant {variant_id} is for another backend",
@@ -192,20 +247,24 @@ def choose_variant(
         )
     skipped: list[str] = []
     for variant in fitting:
-        engine = load_backend(variant.backend)
-        if backend is not None or engine.version() is not None:
+        reason = why_not(variant.backend)
+        if backend is not None or reason is None:
             return variant, tuple(skipped)
-        skipped.append(f"{variant.id}: {engine.ENGINE} is not installed")
-    extras = sorted({load_backend(v.backend).EXTRA or "" for v in fitting})
+        skipped.append(f"{variant.id}: {reason}")
+    known = {v.backend for v in fitting} & set(plugins.names("backends"))
+    extras = {load_backend(name).EXTRA for name in known}
+    packages = sorted(f"edgecv[{extra}]" if extra else "edgecv" for extra in extras)
     raise BackendMissingError(
         f"no variant can run here ({'; '.join(skipped)})",
         where=manifest.name,
-        remedy=" or ".join(f"pip install 'edgecv[{extra}]'" for extra in extras),
+        remedy=" or ".join(f"pip install '{package}'" for package in packages) or _UPGRADE,
     )
 
 
-def _open_while_importing(backend: str, source: ModelSource, options: SessionOptions) -> Session:
-    """Open the session in a thread, and import the rest of the pipeline meanwhile.
+def _open_meanwhile(
+    backend: str, source: ModelSource, options: SessionOptions, check: Callable[[], None]
+) -> Session:
+    """Open the session in a thread; meanwhile import the rest of the pipeline, and run a check.
 
     Engines let go of the interpreter while they compile a network. On a machine with a second core
     the imports that the first image needs are then free.
@@ -222,9 +281,14 @@ def _open_while_importing(backend: str, source: ModelSource, options: SessionOpt
     thread = threading.Thread(target=work, name="edgecv-open", daemon=True)
     thread.start()
     try:
-        from edgecv import codecs, preprocess, result  # noqa: F401  # imported for the effect
-    finally:
+        check()
+        from edgecv import codecs, model, preprocess, result  # noqa: F401  # for the effect
+    except BaseException:
         thread.join()
+        for session in opened:
+            session.close()
+        raise
+    thread.join()
     if failed:
         raise failed[0]
     return opened[0]
@@ -248,6 +312,8 @@ def _check_tensors(session: Session, variant: Variant, where: str) -> None:
 
 def model_info(session: Session, source: ModelSource, **facts: Any) -> ModelInfo:
     """Join what the caller knows with what the session reads back."""
+    from edgecv.model import ModelInfo
+
     read_back = session.info
     return ModelInfo(
         **facts,

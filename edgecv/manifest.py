@@ -5,13 +5,13 @@ Strict: an unknown field, a wrong type or a newer schema is an error that names 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 from edgecv import schema
 from edgecv.card import Card, Identifier, Provenance, Sha256
 from edgecv.errors import ManifestError
 from edgecv.members import check_member_name
+from edgecv.record import Record, field
 from edgecv.schema import Rule
 from edgecv.types import Precision, Quantization, TensorSpec
 
@@ -31,8 +31,7 @@ Side = Annotated[int, Rule(ge=1, le=16384)]
 Divisor = Annotated[float, _not_zero]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileEntry:
+class FileEntry(Record, kw_only=True):
     """One file of the bundle.
 
     Attributes:
@@ -46,8 +45,7 @@ class FileEntry:
     bytes: Annotated[int, Rule(ge=0, le=2**40)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Input:
+class Input(Record, kw_only=True):
     """How an image becomes the model's input; independent of engine and tensor type.
 
     Attributes:
@@ -74,8 +72,7 @@ class Input:
     std: tuple[Divisor, Divisor, Divisor] = (1.0, 1.0, 1.0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeadSpec:
+class HeadSpec(Record, kw_only=True):
     """Which head decodes the outputs, and its options.
 
     Attributes:
@@ -87,16 +84,14 @@ class HeadSpec:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quant:
+class Quant(Record, kw_only=True):
     """``real = (integer - zero_point) * scale`` of an integer tensor."""
 
     scale: Annotated[float, Rule(gt=0)]
     zero_point: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tensor:
+class Tensor(Record, kw_only=True):
     """Name, shape (null = free), dtype and quantization of a tensor."""
 
     name: str
@@ -118,8 +113,7 @@ class Tensor:
         return TensorSpec(self.name, self.shape, self.dtype, quant)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variant:
+class Variant(Record, kw_only=True):
     """The model in one format and precision.
 
     Attributes:
@@ -146,8 +140,7 @@ class Variant:
     engine_options: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tolerance:
+class Tolerance(Record, kw_only=True):
     """How far a replayed result may be from the recorded one.
 
     Attributes:
@@ -159,8 +152,7 @@ class Tolerance:
     box_px: Annotated[float, Rule(ge=0)] = 2.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Golden:
+class Golden(Record, kw_only=True):
     """An image with the result that each variant gave when the bundle was made.
 
     Attributes:
@@ -176,8 +168,7 @@ class Golden:
     tolerances: dict[str, Tolerance] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
+class Manifest(Record, kw_only=True):
     """Everything about a model but its weights.
 
     Attributes:
@@ -227,10 +218,6 @@ class Manifest:
             got=repr(variant_id),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain dictionaries, lists and numbers."""
-        return asdict(self)
-
     def to_json(self) -> bytes:
         """Write as indented UTF-8 JSON, the form that is stored in a bundle."""
         return schema.to_json(self)
@@ -254,7 +241,8 @@ def parse(data: bytes, where: str = MANIFEST) -> Manifest:
             got=f"{len(data)}",
         )
     # The version is looked at before the rest: a newer manifest has fields unknown here.
-    version = schema.parse_object(data, where, ManifestError).get("schema_version")
+    raw = schema.parse_object(data, where, ManifestError)
+    version = raw.get("schema_version")
     if version is None:
         raise ManifestError(
             "missing field", where=f"{where}: schema_version", expected=str(SCHEMA_VERSION)
@@ -274,7 +262,7 @@ def parse(data: bytes, where: str = MANIFEST) -> Manifest:
             got=str(version),
             remedy="pip install --upgrade edgecv",
         )
-    manifest = schema.validate(Manifest, data, where, ManifestError)
+    manifest = schema.validate(Manifest, raw, where, ManifestError)
     _check_consistency(manifest, where)
     return manifest
 

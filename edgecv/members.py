@@ -8,7 +8,6 @@ import os
 import re
 import stat
 import struct
-import zipfile
 from pathlib import Path
 
 from edgecv.errors import ArchiveError
@@ -16,6 +15,8 @@ from edgecv.errors import ArchiveError
 MAX_MEMBERS = 10_000
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 """Of a zip member: signature, 5 short fields, crc and two sizes, lengths of name and extra."""
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
@@ -87,44 +88,53 @@ def _check_name(name: str, where: str, folded: dict[str, str]) -> None:
 
 
 def map_archive(path: Path) -> tuple[mmap.mmap, dict[str, memoryview]]:
-    """Map an archive and locate its members, trusting no offset and no name."""
+    """Map an archive and locate its members, trusting no offset and no name.
+
+    Reads the one kind of zip that a bundle is: stored members, one disk, below 4 GiB, and nothing
+    before or behind. Source of the layout: PKWARE's APPNOTE.TXT, sections 4.3.7, 4.3.12, 4.3.16.
+
+    Returns:
+        The mapping, and member name -> read-only view of its bytes.
+
+    Raises:
+        ArchiveError: anything else.
+    """
     try:
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            with zipfile.ZipFile(file) as archive:
-                infos = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, OSError) as error:
-        # mmap refuses an empty file with ValueError
-        raise ArchiveError(f"not a readable archive: {error}", where=str(path)) from None
+    except (OSError, ValueError) as error:  # an empty file cannot be mapped: ValueError
+        raise _unreadable(path, str(error)) from None
     try:
-        return mapped, _locate(path, mapped, infos)
+        return mapped, _locate(path, mapped)
     except BaseException:
         mapped.close()
         raise
 
 
-def _locate(path: Path, mapped: mmap.mmap, infos: list[zipfile.ZipInfo]) -> dict[str, memoryview]:
-    if len(infos) > MAX_MEMBERS:
-        raise ArchiveError(f"more than {MAX_MEMBERS} members", where=str(path))
+def _unreadable(path: Path, reason: str) -> ArchiveError:
+    return ArchiveError(f"not a readable archive: {reason}", where=str(path))
+
+
+def _locate(path: Path, mapped: mmap.mmap) -> dict[str, memoryview]:
     folded: dict[str, str] = {}
     spans: list[tuple[int, int, str]] = []
-    for info in infos:
-        where = f"{path}: {info.filename}"
-        # orig_filename is what the archive says; zipfile cuts it at a NUL and turns separators.
-        _check_name(info.orig_filename, where, folded)
-        kind = stat.S_IFMT(info.external_attr >> 16)
+    for entry in _directory(path, mapped):
+        name = _name(path, entry)
+        where = f"{path}: {name}"
+        _check_name(name, where, folded)
+        kind = stat.S_IFMT(entry.attributes >> 16)
         if kind not in (0, stat.S_IFREG):
             raise ArchiveError("a member that is a link or no plain file", where=where)
-        if info.flag_bits & 0x1:
+        if entry.flags & 0x1:
             raise ArchiveError("an encrypted member", where=where)
-        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+        if entry.method != 0 or entry.stored_size != entry.size:
             raise ArchiveError(
                 "a compressed member",
                 where=where,
                 expected="stored members",
                 remedy="write the archive with `edgecv pack`, or `zip -0 -r`",
             )
-        spans.append((*_span(path, mapped, info), info.filename))
+        spans.append((*_span(where, mapped, entry), name))
     spans.sort()
     for (_, end, name), (start, _, other) in itertools.pairwise(spans):
         if start < end:
@@ -133,18 +143,66 @@ def _locate(path: Path, mapped: mmap.mmap, infos: list[zipfile.ZipInfo]) -> dict
     return {name: whole[start:end] for start, end, name in spans}
 
 
-def _span(path: Path, mapped: mmap.mmap, info: zipfile.ZipInfo) -> tuple[int, int]:
+class _Entry:
+    """A line of the central directory."""
+
+    def __init__(self, fields: tuple[int, ...], name: bytes) -> None:
+        self.flags, self.method = fields[3:5]
+        self.stored_size, self.size = fields[8:10]
+        self.attributes, self.offset = fields[15:17]
+        self.name = name
+
+
+def _directory(path: Path, mapped: mmap.mmap) -> list[_Entry]:
+    """Read the central directory, which must end where the archive's last record begins."""
+    tail = len(mapped) - _END.size
+    if tail < 0:
+        raise _unreadable(path, "too short")
+    magic, disk, first, here, count, size, offset, comment = _END.unpack_from(mapped, tail)
+    if magic != b"PK\x05\x06" or comment or disk or first or here != count:
+        raise _unreadable(path, "it does not end as one does")
+    if count > MAX_MEMBERS:
+        raise ArchiveError(f"more than {MAX_MEMBERS} members", where=str(path))
+    if offset + size != tail:
+        raise _unreadable(path, "its directory is not where it should be")
+    entries = []
+    at = offset
+    for _ in range(count):
+        if at + _CENTRAL.size > tail:
+            raise _unreadable(path, "its directory is cut short")
+        fields = _CENTRAL.unpack_from(mapped, at)
+        if fields[0] != b"PK\x01\x02":
+            raise _unreadable(path, "its directory is broken")
+        name_size, extra_size, comment_size = fields[10:13]
+        at += _CENTRAL.size
+        entries.append(_Entry(fields, mapped[at : at + name_size]))
+        at += name_size + extra_size + comment_size
+    if at != tail:
+        raise _unreadable(path, "its directory is broken")
+    return entries
+
+
+def _name(path: Path, entry: _Entry) -> str:
+    """Decode a member's name: UTF-8 where the flag says so, otherwise ASCII only."""
+    try:
+        return entry.name.decode("utf-8" if entry.flags & 0x800 else "ascii")
+    except UnicodeDecodeError:
+        raise ArchiveError(
+            "a member's name is not text", where=str(path), got=repr(entry.name)
+        ) from None
+
+
+def _span(where: str, mapped: mmap.mmap, entry: _Entry) -> tuple[int, int]:
     """Find where a member's bytes lie; its local header must agree with the directory."""
-    where = f"{path}: {info.filename}"
-    start = info.header_offset
-    if not 0 <= start <= len(mapped) - LOCAL_HEADER.size:
+    start = entry.offset
+    if start > len(mapped) - LOCAL_HEADER.size:
         raise ArchiveError("its header lies outside the archive", where=where)
     magic, *fields = LOCAL_HEADER.unpack_from(mapped, start)
     name_size, extra_size = fields[-2:]
     data = start + LOCAL_HEADER.size + name_size + extra_size
     name = mapped[start + LOCAL_HEADER.size : start + LOCAL_HEADER.size + name_size]
-    if magic != b"PK\x03\x04" or name != info.orig_filename.encode():
+    if magic != b"PK\x03\x04" or name != entry.name:
         raise ArchiveError("its local header names another file", where=where)
-    if data + info.file_size > len(mapped):
+    if data + entry.size > len(mapped):
         raise ArchiveError("it reaches beyond the end of the archive", where=where)
-    return data, data + info.file_size
+    return data, data + entry.size

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from edgecv.describe import check_options, load_head
 from edgecv.errors import InferenceError
+from edgecv.head import load_head
+from edgecv.head_check import check_options
 from edgecv.manifest import HeadSpec, Input
+from edgecv.record import Record
 from edgecv.types import Array, Frame, Image, Session
 
 if TYPE_CHECKING:
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from edgecv.geometry import Geometry
     from edgecv.result import Result
 
-ImageLike = str | os.PathLike[str] | bytes | Array | Frame
+ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Array | Frame
 """A path, an encoded image, (H, W, 3) uint8 BGR (or grey, or BGRA), or a `Frame`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
+class ModelInfo(Record):
     """What runs, and how it was chosen.
 
     Attributes:
@@ -69,7 +69,7 @@ class ModelInfo:
 
     def to_json(self) -> dict[str, Any]:
         """Make the object that ``edgecv info --json`` prints."""
-        return asdict(self)
+        return self.to_dict()
 
 
 class Model:
@@ -122,7 +122,7 @@ class Model:
         check_options(self._head, self.info.head, given)
         view = object.__new__(Model)
         view.__dict__.update(self.__dict__)
-        view.options = replace(self.options, **given)
+        view.options = self.options.replace(**given)
         return view
 
     def __call__(self, image: ImageLike, *, limits: Limits | None = None) -> Result:
@@ -148,7 +148,7 @@ class Model:
         value = self._decode(outputs, geometry)
         end = perf_counter()
         timings = Timings(
-            decode=(decoded - start) * 1e3 if source else 0.0,
+            decode=0.0 if _is_pixels(image) else (decoded - start) * 1e3,
             preprocess=(prepared - decoded) * 1e3,
             infer=(inferred - prepared) * 1e3,
             postprocess=(end - inferred) * 1e3,
@@ -198,7 +198,7 @@ class Model:
             value = self._decode({n: a[i : i + 1] for n, a in outputs.items()}, geometry)
             post = (perf_counter() - start) * 1e3
             decode, prepare = times[i]
-            decode = decode if sources[i] else 0.0
+            decode = 0.0 if _is_pixels(images[i]) else decode
             timings = Timings(decode, prepare, infer, post, decode + prepare + infer + post)
             results.append(Result(value, sources[i], geometry.source_hw, self.labels, timings))
         return results
@@ -233,14 +233,20 @@ class Model:
 
 
 def _pixels(image: ImageLike, limits: Limits | None) -> tuple[Image, str]:
-    """Return (H, W, 3) uint8 BGR and where it came from ('' for pixels that were handed in)."""
+    """Return (H, W, 3) uint8 BGR and where it came from ('' where nobody says)."""
     from edgecv import codecs
 
     limits = limits or codecs.DEFAULT
     if isinstance(image, str | os.PathLike):
         return codecs.read(Path(image), limits=limits), os.fspath(image)
-    if isinstance(image, bytes):
-        return codecs.decode(image, limits=limits), "bytes"
+    if isinstance(image, bytes | bytearray | memoryview):
+        encoded = image if isinstance(image, bytes) else memoryview(image)
+        return codecs.decode(encoded, limits=limits), "bytes"
     if isinstance(image, Frame):
-        return codecs.as_image(image.image), ""
+        return codecs.as_image(image.image), image.source
     return codecs.as_image(image), ""
+
+
+def _is_pixels(image: ImageLike) -> bool:
+    """Tell whether pixels were handed in, and nothing is to be decoded."""
+    return not isinstance(image, str | os.PathLike | bytes | bytearray | memoryview)

@@ -1,132 +1,282 @@
 """Read from an ONNX file what it says about itself, without the onnx package.
 
-A walk over the protobuf wire format (varint, 64-bit, length-delimited, 32-bit fields; see the
+A walk over the protobuf wire format (varint, 64-bit, length-delimited and 32-bit fields; see the
 Protocol Buffers encoding guide) with the field numbers of ``onnx.proto3``. Tensor data is stepped
-over, not read. Every length is checked against the bytes that are there.
+over, not read. Every length is checked against the bytes that are there, and the number of fields
+is bounded, so a hostile file is refused within seconds.
 """
 
 from __future__ import annotations
 
 import mmap
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from edgecv.errors import ModelLoadError
+from edgecv.types import Precision
 
 # Field numbers of onnx.proto3.
 _MODEL_IR, _MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTIONS = 1, 7, 8, 25
-_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
-_NODE_OP, _NODE_ATTRIBUTE = 4, 5
-_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 5, 6, 11
-_TENSOR_TYPE, _TENSOR_EXTERNAL = 2, 13
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 11, 12, 15
+_VALUE_NAME = 1
+_NODE_INPUT, _NODE_OUTPUT, _NODE_OP, _NODE_ATTRIBUTE = 1, 2, 4, 5
+_FUNCTION_NODE = 7
+_ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH = 1, 3, 5, 6
+_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = 10, 11, (22, 23)
+_TENSOR_TYPE, _TENSOR_NAME, _TENSOR_EXTERNAL = 2, 8, 13
+_SPARSE_TENSORS = (1, 2)
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 
-_FLOAT, _FLOAT16, _BFLOAT16 = 1, 10, 16
-_QUANTIZED_OPS = {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGemm"}
-_WEIGHT_ONLY_OPS = {"MatMulNBits", "GatherBlockQuantized"}
+_FLOAT_TYPES: dict[int, Precision] = {1: "fp32", 10: "fp16", 16: "bf16"}
+# Products of integers; DynamicQuantizeLinear feeds the second and third of them.
+_INTEGER_OPS = {
+    "QLinearConv", "ConvInteger", "MatMulInteger", "QLinearMatMul", "QGemm",
+    "DynamicQuantizeMatMul", "MatMulIntegerToFloat",
+}  # fmt: skip
+_WEIGHT_ONLY_OPS = {"MatMulNBits"}
+_HEAVY_OPS = {"Conv", "ConvTranspose", "MatMul", "Gemm"}
+_PASSING_OPS = {"Transpose", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten"}
+_MAX_PASSING = 8
 _MAX_DEPTH = 16
+_MAX_FIELDS = 500_000
 
-OnnxPrecision = Literal["fp32", "fp16", "bf16", "int8", "int8-weights"]
+
+class _Node:
+    __slots__ = ("inputs", "op", "outputs")
+
+    def __init__(self) -> None:
+        self.op = ""
+        self.inputs: list[str] = []
+        self.outputs: list[str] = []
 
 
-@dataclass(slots=True)
 class OnnxFile:
     """What an ONNX file says.
 
     Attributes:
         ir_version: of the format.
         opsets: domain ('' is ONNX's own) -> version.
-        ops: op type -> how often it occurs, subgraphs included.
-        initializer_types: ONNX data type number -> number of initializers.
+        inputs: names of the graph's inputs (old files list initializers too).
+        outputs: names of the graph's outputs.
+        ops: op type -> how often it occurs, subgraphs and functions included.
+        layers: precision -> number of convolutions and matrix products that compute in it:
+            ``int8`` where both operands are quantized (QDQ, integer ops, also those whose input is
+            quantized at run time), ``int8-weights`` where the weights alone are, else by the type
+            of the weights. Products whose operands' type cannot be seen are not counted.
         external: locations of external data, as the file names them.
     """
 
-    ir_version: int = 0
-    opsets: dict[str, int] = field(default_factory=dict)
-    ops: Counter[str] = field(default_factory=Counter)
-    initializer_types: Counter[int] = field(default_factory=Counter)
-    external: list[str] = field(default_factory=list)
-
-    @property
-    def precision(self) -> OnnxPrecision:
-        """The arithmetic that the file asks for.
-
-        ``int8`` where activations are quantized (QuantizeLinear or DynamicQuantizeLinear, or
-        integer convolutions); ``int8-weights`` where only weights are; else by the type of most
-        floating-point initializers.
-        """
-        activations = {"QuantizeLinear", "DynamicQuantizeLinear"} | _QUANTIZED_OPS
-        if activations & self.ops.keys():
-            return "int8"
-        if self.ops.keys() & (_WEIGHT_ONLY_OPS | {"DequantizeLinear"}):
-            return "int8-weights"
-        floats = {kind: self.initializer_types[kind] for kind in (_FLOAT, _FLOAT16, _BFLOAT16)}
-        most = max(floats, key=lambda kind: floats[kind])
-        if most == _FLOAT16 and floats[most]:
-            return "fp16"
-        return "bf16" if most == _BFLOAT16 and floats[most] else "fp32"
+    def __init__(self) -> None:
+        """Make the description of a file that says nothing."""
+        self.ir_version = 0
+        self.opsets: dict[str, int] = {}
+        self.inputs: list[str] = []
+        self.outputs: list[str] = []
+        self.ops: Counter[str] = Counter()
+        self.layers: Counter[Precision] = Counter()
+        self.external: list[str] = []
 
 
-def read(source: Path | memoryview) -> OnnxFile:
+def read(source: Path | memoryview, name: str = "ONNX file") -> OnnxFile:
     """Read an ONNX file.
 
+    Args:
+        source: the file, or its bytes.
+        name: of bytes, for messages.
+
     Raises:
-        ModelLoadError: it is not a protobuf message of this kind, or is cut short.
+        ModelLoadError: it is not a protobuf message of this kind, is cut short, or is absurdly
+            large in structure.
     """
-    where = str(source) if isinstance(source, Path) else "ONNX file"
-    found = OnnxFile()
+    where = str(source) if isinstance(source, Path) else name
     try:
         if isinstance(source, memoryview):
-            _model(source, found)
+            found = _Walk(source).model()
         else:
             with source.open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            with mapped:
-                view = memoryview(mapped)
-                try:
-                    _model(view, found)
-                finally:
-                    view.release()
-    except (ValueError, OSError, UnicodeDecodeError, BufferError) as error:
+            # Closed with the last view of it; an error on its way up still holds some.
+            found = _Walk(memoryview(mapped)).model()
+    except (ValueError, OSError) as error:
         raise ModelLoadError(f"not a readable ONNX file: {error}", where=where) from None
-    if not found.ops and not found.ir_version:
+    if not found.ops and not found.outputs:
         raise ModelLoadError("not an ONNX file: it holds no graph", where=where)
     return found
 
 
-def external_data(path: Path) -> tuple[Path, ...]:
-    """List the files with external data that an ONNX file names.
-
-    Raises:
-        ModelLoadError: one is missing, or lies outside the model's folder.
-    """
-    files = []
-    for location in read(path).external:
-        file = path.parent / plain_name(location, str(path))
-        if not file.is_file():
-            raise ModelLoadError("the model's external data are missing", where=str(file))
-        files.append(file)
-    return tuple(files)
+def _text(value: int | memoryview) -> str:
+    """Decode a string; names need not be UTF-8 in a file that a fuzzer made."""
+    return str(value, "utf-8", "backslashreplace") if isinstance(value, memoryview) else ""
 
 
-def plain_name(location: str, where: str) -> str:
-    """Return the location of external data if it is a plain file name.
+class _Walk:
+    """One pass over a file."""
 
-    Raises:
-        ModelLoadError: it leads out of the model's folder.
-    """
-    if location in ("", ".", "..") or "/" in location or "\\" in location:
-        raise ModelLoadError(
-            "its external data lie outside of its folder",
-            where=where,
-            expected="a plain file name",
-            got=repr(location),
-        )
-    return location
+    def __init__(self, data: memoryview) -> None:
+        self.data = data
+        self.found = OnnxFile()
+        self.nodes: list[_Node] = []
+        self.types: dict[str, int] = {}
+        self.fields_left = _MAX_FIELDS
+
+    def fields(self, data: memoryview) -> list[tuple[int, int | memoryview]]:
+        """List (field number, value): an int for varints, a view for whatever has a length.
+
+        The inner loop of everything here, hence the code of `_varint` for numbers of one byte.
+        """
+        found: list[tuple[int, int | memoryview]] = []
+        at, end, left = 0, len(data), self.fields_left
+        while at < end:
+            left -= 1
+            if left < 0:
+                raise ValueError(f"more than {_MAX_FIELDS} fields")
+            tag = data[at]
+            at += 1
+            if tag > 0x7F:
+                tag, at = _varint(data, at - 1)
+            kind = tag & 7
+            if kind in (0, 2):
+                if at < end and data[at] < 0x80:
+                    size = data[at]
+                    at += 1
+                else:
+                    size, at = _varint(data, at)
+                if kind == 0:
+                    found.append((tag >> 3, size))
+                    continue
+            elif kind in (1, 5):
+                size = 8 if kind == 1 else 4
+            else:
+                raise ValueError(f"unknown kind of field {kind}")
+            start, at = at, at + size
+            if at > end:
+                raise ValueError("a field reaches beyond the end")
+            if kind == 2:
+                found.append((tag >> 3, data[start:at]))
+        self.fields_left = left
+        return found
+
+    def views(self, data: memoryview) -> list[tuple[int, memoryview]]:
+        """List the fields that have a length."""
+        return [(n, value) for n, value in self.fields(data) if isinstance(value, memoryview)]
+
+    def model(self) -> OnnxFile:
+        for number, value in self.fields(self.data):
+            if isinstance(value, int):
+                if number == _MODEL_IR:
+                    self.found.ir_version = value
+            elif number == _MODEL_GRAPH:
+                self.graph(value, 0)
+            elif number == _MODEL_OPSET:
+                entry = dict(self.fields(value))
+                version = entry.get(_OPSET_VERSION, 0)
+                if isinstance(version, int):
+                    self.found.opsets[_text(entry.get(_OPSET_DOMAIN, 0))] = version
+            elif number == _MODEL_FUNCTIONS:
+                for inner, content in self.views(value):
+                    if inner == _FUNCTION_NODE:
+                        self.node(content, 1)
+        self.found.ops.update(node.op for node in self.nodes)
+        self.count_layers()
+        return self.found
+
+    def graph(self, data: memoryview, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            raise ValueError("graphs are nested too deeply")
+        for number, value in self.views(data):
+            if number == _GRAPH_NODE:
+                self.node(value, depth)
+            elif number == _GRAPH_INITIALIZER:
+                self.tensor(value)
+            elif number == _GRAPH_SPARSE:
+                self.sparse(value)
+            elif depth == 0 and number in (_GRAPH_INPUT, _GRAPH_OUTPUT):
+                names = self.found.inputs if number == _GRAPH_INPUT else self.found.outputs
+                names += [_text(text) for inner, text in self.views(value) if inner == _VALUE_NAME]
+
+    def node(self, data: memoryview, depth: int) -> None:
+        node = _Node()
+        made: list[int] = []
+        for number, value in self.views(data):
+            if number == _NODE_INPUT:
+                node.inputs.append(_text(value))
+            elif number == _NODE_OUTPUT:
+                node.outputs.append(_text(value))
+            elif number == _NODE_OP:
+                node.op = _text(value)
+            elif number == _NODE_ATTRIBUTE:
+                made += self.attribute(value, depth)
+        # Constant and Cast say what they make; other nodes' attributes say nothing about outputs.
+        if made and node.op in ("Constant", "Cast"):
+            self.types.update(dict.fromkeys(node.outputs, made[0]))
+        self.nodes.append(node)
+
+    def attribute(self, data: memoryview, depth: int) -> list[int]:
+        """Walk tensors and graphs of an attribute; return the types that it names."""
+        types: list[int] = []
+        name, integer = "", 0
+        for number, value in self.fields(data):
+            if isinstance(value, int):
+                integer = value if number == _ATTRIBUTE_INT else integer
+            elif number == _ATTRIBUTE_NAME:
+                name = _text(value)
+            elif number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
+                types.append(self.tensor(value))
+            elif number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+                self.graph(value, depth + 1)
+            elif number in _ATTRIBUTE_SPARSE:
+                self.sparse(value)
+        return [integer] if name == "to" else types
+
+    def sparse(self, data: memoryview) -> None:
+        for number, value in self.views(data):
+            if number in _SPARSE_TENSORS:
+                self.tensor(value)
+
+    def tensor(self, data: memoryview) -> int:
+        """Note a tensor's type under its name and its external data; return the type."""
+        kind, name = 0, ""
+        for number, value in self.fields(data):
+            if isinstance(value, int):
+                kind = value if number == _TENSOR_TYPE else kind
+            elif number == _TENSOR_NAME:
+                name = _text(value)
+            elif number == _TENSOR_EXTERNAL:
+                entry = dict(self.fields(value))
+                location = _text(entry.get(_ENTRY_VALUE, 0))
+                if _text(entry.get(_ENTRY_KEY, 0)) == "location":
+                    self.found.external.append(location)
+        self.types[name] = kind
+        return kind
+
+    def count_layers(self) -> None:
+        self.found.external = list(dict.fromkeys(self.found.external))
+        makers = {name: node for node in self.nodes for name in node.outputs}
+
+        def origin(name: str) -> tuple[str, str]:
+            """Return the tensor behind ops that only pass values on, and the op that made it."""
+            for _ in range(_MAX_PASSING):
+                node = makers.get(name)
+                if node is None or node.op not in _PASSING_OPS or not node.inputs:
+                    break
+                name = node.inputs[0]
+            return name, makers[name].op if name in makers else ""
+
+        for node in self.nodes:
+            if node.op in _INTEGER_OPS:
+                self.found.layers["int8"] += 1
+            elif node.op in _WEIGHT_ONLY_OPS:
+                self.found.layers["int8-weights"] += 1
+            elif node.op in _HEAVY_OPS and len(node.inputs) > 1:
+                (data, data_op), (weight, weight_op) = map(origin, node.inputs[:2])
+                if weight_op == "DequantizeLinear":
+                    both = data_op == "DequantizeLinear"
+                    self.found.layers["int8" if both else "int8-weights"] += 1
+                    continue
+                known = _FLOAT_TYPES.get(self.types.get(weight, self.types.get(data, 0)))
+                if known is not None:
+                    self.found.layers[known] += 1
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -140,94 +290,3 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         if not byte & 0x80:
             return value, at
         shift += 7
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield (field number, value): an int for numbers, a view for everything with a length."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
-            value, at = _varint(data, at)
-            yield number, value
-            continue
-        if kind == 2:
-            size, at = _varint(data, at)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"unknown kind of field {kind}")
-        if at + size > len(data):
-            raise ValueError("a field reaches beyond the end")
-        if kind == 2:
-            yield number, data[at : at + size]
-        at += size
-
-
-def _text(value: int | memoryview) -> str:
-    return bytes(value).decode() if isinstance(value, memoryview) else ""
-
-
-def _model(data: memoryview, found: OnnxFile) -> None:
-    for number, value in _fields(data):
-        if number == _MODEL_IR and isinstance(value, int):
-            found.ir_version = value
-        elif isinstance(value, int):
-            continue
-        elif number == _MODEL_GRAPH:
-            _graph(value, found, 0)
-        elif number == _MODEL_OPSET:
-            entry = dict(_fields(value))
-            version = entry.get(_OPSET_VERSION, 0)
-            if isinstance(version, int):
-                found.opsets[_text(entry.get(_OPSET_DOMAIN, 0))] = version
-        elif number == _MODEL_FUNCTIONS:
-            _function(value, found)
-
-
-def _function(data: memoryview, found: OnnxFile) -> None:
-    nodes = 7  # FunctionProto.node
-    for number, value in _fields(data):
-        if number == nodes and isinstance(value, memoryview):
-            _node(value, found, 1)
-
-
-def _graph(data: memoryview, found: OnnxFile, depth: int) -> None:
-    if depth > _MAX_DEPTH:
-        raise ValueError("graphs are nested too deeply")
-    for number, value in _fields(data):
-        if isinstance(value, int):
-            continue
-        if number == _GRAPH_NODE:
-            _node(value, found, depth)
-        elif number == _GRAPH_INITIALIZER:
-            _tensor(value, found)
-
-
-def _node(data: memoryview, found: OnnxFile, depth: int) -> None:
-    for number, value in _fields(data):
-        if isinstance(value, int):
-            continue
-        if number == _NODE_OP:
-            found.ops[_text(value)] += 1
-        elif number == _NODE_ATTRIBUTE:
-            for inner, content in _fields(value):
-                if isinstance(content, int):
-                    continue
-                if inner == _ATTRIBUTE_TENSOR:
-                    _tensor(content, found)
-                elif inner in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
-                    _graph(content, found, depth + 1)
-
-
-def _tensor(data: memoryview, found: OnnxFile) -> None:
-    for number, value in _fields(data):
-        if number == _TENSOR_TYPE and isinstance(value, int):
-            found.initializer_types[value] += 1
-        elif number == _TENSOR_EXTERNAL and isinstance(value, memoryview):
-            entry = dict(_fields(value))
-            if _text(entry.get(_ENTRY_KEY, 0)) == "location":
-                location = _text(entry.get(_ENTRY_VALUE, 0))
-                if location not in found.external:
-                    found.external.append(location)

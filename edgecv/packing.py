@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
+import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import edgecv
 from edgecv.bundle_writer import file_entry, write_bundle
 from edgecv.card import Card, Provenance
-from edgecv.describe import (
-    Description,
-    backends_for,
-    choose_backend,
-    describe,
-    find_model_file,
-    gather,
-    load_backend,
-    tensors,
-)
-from edgecv.errors import BackendMissingError, UsageError
+from edgecv.describe import Description, describe, tensors
+from edgecv.engines import backends_for, choose_backend, find_model_file, gather, load_backend
+from edgecv.errors import UsageError
 from edgecv.hints import Hints
 from edgecv.loading import model_info
 from edgecv.manifest import Golden, HeadSpec, Manifest, Tolerance, Variant
 from edgecv.model import Model
+from edgecv.record import Record
 from edgecv.types import ModelSource, Session, SessionOptions
 
 # Between CPUs the same float file differs through cv2.resize (1 level on x86 against Arm);
@@ -116,15 +110,9 @@ def _backends(path: Path, wanted: Sequence[str]) -> list[str]:
     if wanted:
         chosen = [choose_backend(path, name) for name in wanted if name in fitting]
         return chosen or [choose_backend(path, wanted[0])]
-    installed = [name for name in fitting if load_backend(name).version()]
-    if not installed:
-        raise BackendMissingError(
-            "no engine that opens it is installed",
-            where=str(path),
-            expected=" or ".join(fitting),
-            remedy=f"pip install 'edgecv[{load_backend(fitting[0]).EXTRA}]'",
-        )
-    return installed
+    # The first of them, or the error which says that there is none.
+    choose_backend(path)
+    return [name for name in fitting if load_backend(name).version()]
 
 
 def _open(path: Path, backend: str, hints: Hints, trusted: bool, taken: Sequence[str]) -> _Draft:
@@ -150,29 +138,46 @@ def _check_same(first: _Draft, other: _Draft) -> None:
     for name in ("task", "labels", "input", "head"):
         a, b = getattr(first.found, name), getattr(other.found, name)
         if a != b:
+            ours, theirs = _differing(a, b)
             raise UsageError(
                 f"the model files differ in their {name}",
                 where=f"{other.path} ({other.backend})",
-                expected=f"as in {first.path.name} ({first.backend}): {a}",
-                got=str(b),
+                expected=f"as in {first.path.name} ({first.backend}): {ours}",
+                got=theirs,
                 remedy="say it with the options, or pack them into two bundles",
             )
+
+
+def _differing(a: Any, b: Any) -> tuple[str, str]:
+    """Word two unequal values; of two records only the fields in which they differ."""
+    if not isinstance(a, Record):
+        return reprlib.repr(a), reprlib.repr(b)
+    pairs = [(name, x, getattr(b, name)) for name, x in a.to_fields().items()]
+    unequal = [(name, x, y) for name, x, y in pairs if x != y]
+    return (
+        ", ".join(f"{name} {x}" for name, x, _ in unequal),
+        ", ".join(f"{name} {y}" for name, _, y in unequal),
+    )
 
 
 def _portable(head: HeadSpec) -> HeadSpec:
     """Turn tuples of options into what JSON gives back."""
     options = {k: list(v) if isinstance(v, tuple) else v for k, v in head.options.items()}
-    return replace(head, options=options)
+    return head.replace(options=options)
 
 
 def _place(drafts: Sequence[_Draft]) -> dict[str, Path | bytes]:
     """Give every file a member name; one file that serves two variants is stored once."""
     placed: dict[str, Path | bytes] = {}
+    # Names that differ in case only are one file on some systems.
+    taken: dict[str, tuple[str, Path]] = {}
     for draft in drafts:
         folder = "models"
         files = {path.name: path for path in draft.source.parts.values() if isinstance(path, Path)}
-        if any(placed.get(f"{folder}/{name}", path) != path for name, path in files.items()):
+        if any(taken.get(item[0].casefold(), item) != item for item in files.items()):
             folder = f"models/{draft.variant_id}"
+        else:
+            taken |= {name.casefold(): (name, path) for name, path in files.items()}
         draft.members = {f"{folder}/{name}": path for name, path in files.items()}
         placed |= draft.members
     return placed
@@ -244,8 +249,8 @@ def _provenance(drafts: Sequence[_Draft]) -> Provenance:
         for draft in drafts
         for path in draft.members.values()
     }
-    engines = {load_backend(draft.backend).ENGINE for draft in drafts}
-    versions = {engine: importlib.metadata.version(engine) for engine in sorted(engines)}
+    engines = [load_backend(name) for name in sorted({draft.backend for draft in drafts})]
+    versions = {engine.ENGINE: engine.version() or "" for engine in engines}
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     return Provenance(
         created=now.isoformat(),

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgecv.errors import UsageError
 from edgecv.head import HeadResult
+from edgecv.record import Record
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
 
 
-@dataclass(frozen=True, slots=True)
-class Timings:
+class Timings(Record):
     """Wall time of each stage of one image, milliseconds.
 
     Attributes:
@@ -31,13 +30,12 @@ class Timings:
     total: float
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Record):
     """A result in source pixels.
 
     Attributes:
         value: what the head found, of the type that the task names.
-        source: path of the image; empty where pixels were handed in.
+        source: path of the image, ``bytes``, or a `Frame`'s own word; empty where nobody says.
         source_hw: (height, width) of the image, after its EXIF orientation was applied.
         labels: class names by class id.
         timings_ms: where the time went.
@@ -57,7 +55,12 @@ class Result:
             UsageError: the model does something else.
         """
         if not isinstance(self.value, Detections):
-            raise UsageError("this model does not detect", got=type(self.value).__name__)
+            raise UsageError(
+                "this model does not detect",
+                where="result.detections",
+                got=type(self.value).__name__,
+                remedy="use result.value, or the property of the model's own task",
+            )
         return self.value
 
     @property
@@ -68,7 +71,12 @@ class Result:
             UsageError: the model does something else.
         """
         if not isinstance(self.value, Classes):
-            raise UsageError("this model does not classify", got=type(self.value).__name__)
+            raise UsageError(
+                "this model does not classify",
+                where="result.classes",
+                got=type(self.value).__name__,
+                remedy="use result.value, or the property of the model's own task",
+            )
         return self.value
 
     def to_json(self) -> dict[str, Any]:
@@ -77,5 +85,5 @@ class Result:
             "source": self.source,
             "size_hw": list(self.source_hw),
             **self.value.to_json(self.labels),
-            "timings_ms": {name: round(ms, 3) for name, ms in asdict(self.timings_ms).items()},
+            "timings_ms": {name: round(ms, 3) for name, ms in self.timings_ms.to_fields().items()},
         }

@@ -1,120 +1,223 @@
-"""Strict validation of JSON into frozen dataclasses, by pydantic's engine.
+"""Strict reading of JSON into records: nothing unknown, nothing missing, nothing coerced.
 
-A record is a plain ``@dataclass(frozen=True)``; a field's rules ride along in ``Annotated``, in
-pydantic-core's own terms: ``Annotated[int, Rule(ge=1)]``. pydantic-core does the checking and the
-building. pydantic itself is left out on purpose: importing it and building its
-model classes takes longer than opening a small network, and a device pays that at every start.
+A field's type is its annotation; further rules ride along in ``Annotated``, as a `Rule` or as a
+function that checks the value. An int is taken where a float is expected, and nothing else is
+converted. Errors name the field: ``manifest.json: variants[0].layout: expected one of NCHW, NHWC``.
+
+This replaces pydantic where a bundle is opened, because importing pydantic and building its classes
+takes longer than opening a small network. `edgecv.json_schema` hands the same records to pydantic,
+to publish their JSON Schema; the tests compare what both accept.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import math
+import re
 import types
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic_core import SchemaValidator, ValidationError
-
 from edgecv.errors import EdgecvError
+from edgecv.record import Record
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Record)
 JsonObject = dict[str, Any]
+Reader = Callable[[Any, str], Any]
 
-_VALIDATORS: dict[type, SchemaValidator] = {}
-_SCALARS = {str: "str", int: "int", bool: "bool", float: "float"}
+MAX_DEPTH = 64
+_NAMES = {str: "a string", int: "an integer", bool: "true or false", float: "a number"}
+_READERS: dict[type, Reader] = {}
 
 
 class Rule:
-    """Constraints on a field, in the terms of pydantic-core's schema of the field's type."""
+    """Constraints on a field.
 
-    def __init__(self, **terms: Any) -> None:
-        self.terms = terms
+    Args:
+        ge: lowest value.
+        gt: the value is greater than this.
+        le: highest value.
+        min_length: of a string or a list.
+        max_length: of a string.
+        pattern: regular expression that the whole string matches.
+    """
+
+    def __init__(
+        self,
+        *,
+        ge: float | None = None,
+        gt: float | None = None,
+        le: float | None = None,
+        min_length: int | None = None,
+        max_length: int | None = None,
+        pattern: str | None = None,
+    ) -> None:
+        self.ge, self.gt, self.le = ge, gt, le
+        self.min_length, self.max_length, self.pattern = min_length, max_length, pattern
+
+    def check(self, value: Any) -> None:
+        """Raise ValueError with what was expected, if the value breaks a rule."""
+        if self.ge is not None and value < self.ge:
+            raise ValueError(f"at least {self.ge}")
+        if self.gt is not None and value <= self.gt:
+            raise ValueError(f"more than {self.gt}")
+        if self.le is not None and value > self.le:
+            raise ValueError(f"at most {self.le}")
+        if self.min_length is not None and len(value) < self.min_length:
+            raise ValueError(f"a length of at least {self.min_length}")
+        if self.max_length is not None and len(value) > self.max_length:
+            raise ValueError(f"a length of at most {self.max_length}")
+        if self.pattern is not None and not re.fullmatch(self.pattern, value):
+            raise ValueError(f"a match of {self.pattern}")
 
 
-def core_schema(hint: Any) -> dict[str, Any]:
-    """Translate a type hint into a schema of pydantic-core.
+class _FaultError(Exception):
+    """The first fault, on its way up to `validate`."""
 
-    Knows str, int, float, bool, Any (a JSON value), Literal, ``X | None``, ``tuple[X, ...]``,
-    ``tuple[X, Y]``, ``dict[str, X]``, dataclasses, and Annotated with a `Rule` or a function that
-    checks the value.
+    def __init__(
+        self, path: str, what: str = "", expected: str | None = None, got: Any = _NAMES
+    ) -> None:
+        self.path, self.what, self.expected = path, what, expected
+        # _NAMES stands for "nothing to show": None is a value that JSON can hold.
+        text = None if got is _NAMES else repr(got)
+        self.got = text if text is None or len(text) <= 80 else text[:77] + "..."
+        self.remedy = "remove it, or upgrade edgecv" if what == "unknown field" else None
+
+
+def reader(hint: Any) -> Reader:
+    """Make a function (JSON value, path) -> value of the hint's type.
+
+    Knows str, int, float, bool, Any, Literal, ``X | None``, ``tuple[X, ...]``, ``tuple[X, Y]``,
+    ``dict[str, X]``, records, and Annotated with a `Rule` or a function.
 
     Raises:
         TypeError: any other hint.
     """
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        schema = core_schema(args[0])
-        for rule in args[1:]:
-            if isinstance(rule, Rule):
-                schema |= rule.terms
-            else:
-                schema = {
-                    "type": "function-after",
-                    "function": {"type": "no-info", "function": rule},
-                    "schema": schema,
-                }
-        return schema
+        return _annotated(reader(args[0]), args[1:])
     if hint is Any:
-        return {"type": "any"}
-    if isinstance(hint, type) and hint in _SCALARS:
-        schema = {"type": _SCALARS[hint], "strict": True}
-        return schema | {"allow_inf_nan": False} if hint is float else schema
+        return _any
+    if isinstance(hint, type) and hint in _NAMES:
+        return _scalar(hint)
     if origin is Literal:
-        return {"type": "literal", "expected": list(args)}
+        return _literal(args)
     if origin in (Union, types.UnionType) and len(args) == 2 and args[1] is type(None):
-        return {"type": "nullable", "schema": core_schema(args[0])}
+        inner = reader(args[0])
+        return lambda value, path: None if value is None else inner(value, path)
+    if origin is tuple and args[-1] is Ellipsis:
+        return _list(reader(args[0]))
     if origin is tuple:
-        if args[-1] is Ellipsis:
-            return {
-                "type": "tuple",
-                "items_schema": [core_schema(args[0])],
-                "variadic_item_index": 0,
-            }
-        return {"type": "tuple", "items_schema": [core_schema(arg) for arg in args]}
-    if origin is dict:
-        return {
-            "type": "dict",
-            "keys_schema": core_schema(args[0]),
-            "values_schema": core_schema(args[1]),
-        }
-    if dataclasses.is_dataclass(hint):
-        return _record_schema(hint)
-    raise TypeError(f"no schema for {hint!r}")
+        return _fixed([reader(arg) for arg in args])
+    if origin is dict and args[0] is str:
+        return _dict(reader(args[1]))
+    if isinstance(hint, type) and issubclass(hint, Record):
+        if hint not in _READERS:
+            _READERS[hint] = _record(hint)
+        return _READERS[hint]
+    raise TypeError(f"no reader for {hint!r}")
 
 
-def _record_schema(cls: Any) -> dict[str, Any]:
-    hints = get_type_hints(cls, include_extras=True)
-    fields = []
-    for field in dataclasses.fields(cls):
-        schema = core_schema(hints[field.name])
-        if field.default is not dataclasses.MISSING:
-            schema = {"type": "default", "schema": schema, "default": field.default}
-        elif field.default_factory is not dataclasses.MISSING:
-            factory = field.default_factory
-            schema = {"type": "default", "schema": schema, "default_factory": factory}
-        fields.append(
-            {"type": "dataclass-field", "name": field.name, "schema": schema, "kw_only": True}
+def _any(value: Any, path: str) -> Any:
+    del path
+    return value
+
+
+def _scalar(kind: type) -> Reader:
+    def read(value: Any, path: str) -> Any:
+        if type(value) is kind:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise _FaultError(path, "", "a finite number", value)
+            return value
+        if kind is float and type(value) is int and abs(value) < 2**1023:
+            return float(value)
+        raise _FaultError(path, "", _NAMES[kind], value)
+
+    return read
+
+
+def _literal(choices: Sequence[Any]) -> Reader:
+    def read(value: Any, path: str) -> Any:
+        # By type as well: True is equal to 1.
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
+            names = ", ".join(map(str, choices))
+            raise _FaultError(path, "", f"one of {names}" if len(choices) > 1 else names, value)
+        return value
+
+    return read
+
+
+def _annotated(inner: Reader, rules: Sequence[Any]) -> Reader:
+    def read(value: Any, path: str) -> Any:
+        value = inner(value, path)
+        for rule in rules:
+            try:
+                rule.check(value) if isinstance(rule, Rule) else rule(value)
+            except ValueError as error:
+                text = str(error)
+                what, expected = ("", text) if isinstance(rule, Rule) else (text, None)
+                raise _FaultError(path, what, expected, value) from None
+        return value
+
+    return read
+
+
+def _list(inner: Reader) -> Reader:
+    def read(value: Any, path: str) -> Any:
+        if type(value) is not list:
+            raise _FaultError(path, "", "a list", value)
+        return tuple(inner(item, f"{path}[{i}]") for i, item in enumerate(value))
+
+    return read
+
+
+def _fixed(inners: Sequence[Reader]) -> Reader:
+    def read(value: Any, path: str) -> Any:
+        if type(value) is not list or len(value) != len(inners):
+            raise _FaultError(path, "", f"a list of {len(inners)}", value)
+        return tuple(
+            inner(item, f"{path}[{i}]")
+            for i, (inner, item) in enumerate(zip(inners, value, strict=True))
         )
-    return {
-        "type": "dataclass",
-        "cls": cls,
-        "fields": [field.name for field in dataclasses.fields(cls)],
-        "frozen": True,
-        "config": {"extra_fields_behavior": "forbid"},
-        "schema": {
-            "type": "dataclass-args",
-            "dataclass_name": cls.__name__,
-            "fields": fields,
-            "extra_behavior": "forbid",
-        },
-    }
+
+    return read
+
+
+def _dict(inner: Reader) -> Reader:
+    def read(value: Any, path: str) -> Any:
+        if type(value) is not dict:
+            raise _FaultError(path, "", "an object", value)
+        return {key: inner(item, f"{path}.{key}") for key, item in value.items()}
+
+    return read
+
+
+def _record(cls: type[Record]) -> Reader:
+    hints = get_type_hints(cls, include_extras=True)
+    readers = {name: reader(hints[name]) for name in cls.record_fields}
+    required = [name for name in cls.record_fields if name not in cls.record_defaults]
+
+    def read(value: Any, path: str) -> Any:
+        if type(value) is not dict:
+            raise _FaultError(path, "", "an object", value)
+        prefix = f"{path}." if path else ""
+        found = {}
+        for name, item in value.items():
+            if name not in readers:
+                raise _FaultError(f"{prefix}{name}", "unknown field")
+            found[name] = readers[name](item, f"{prefix}{name}")
+        for name in required:
+            if name not in found:
+                raise _FaultError(f"{prefix}{name}", "missing field")
+        return cls(**found)
+
+    return read
 
 
 def parse_object(
     data: bytes | memoryview, where: str, error: Callable[..., EdgecvError]
 ) -> JsonObject:
-    """Read UTF-8 JSON that must be an object without a key that occurs twice.
+    """Read UTF-8 JSON that must be an object, without keys that occur twice, NaN or deep nesting.
 
     Args:
         data: the file's bytes.
@@ -122,42 +225,36 @@ def parse_object(
         error: class of the error to raise.
     """
     try:
-        raw = json.loads(bytes(data), object_pairs_hook=_unique, parse_constant=_no_constant)
+        text = str(data, "utf-8")
+        raw = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as fault:
         raise error(f"not valid JSON: {fault}", where=where) from None
     if not isinstance(raw, dict):
         raise error("", where=where, expected="a JSON object", got=type(raw).__name__)
+    if _depth(raw) > MAX_DEPTH:
+        raise error(f"nested more than {MAX_DEPTH} deep", where=where)
     return raw
 
 
-def validate(cls: type[T], data: bytes, where: str, error: Callable[..., EdgecvError]) -> T:
-    """Build a record from JSON, strictly: nothing unknown, nothing missing, nothing coerced.
-
-    Args:
-        cls: a frozen dataclass.
-        data: UTF-8 JSON.
-        where: how errors name the file.
-        error: class of the error to raise.
-
-    Raises:
-        error: the first fault found, with the path of its field.
-    """
-    try:
-        if cls not in _VALIDATORS:
-            _VALIDATORS[cls] = SchemaValidator(core_schema(cls))
-        record: T = _VALIDATORS[cls].validate_json(data)
-    except ValidationError as fault:
-        raise _first_fault(fault, where, error) from None
-    except RecursionError:
-        raise error("nested too deeply", where=where) from None
-    return record
+def _depth(value: Any) -> int:
+    """Return how deep lists and objects are nested, without recursion."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, dict | list)
+        ]
+    return depth
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> JsonObject:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add returns None on purpose
+        keys = [key for key, _ in pairs]
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
         raise ValueError(f"the key {twice!r} occurs twice in one object")
     return found
 
@@ -166,40 +263,29 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _first_fault(
-    fault: ValidationError, where: str, error: Callable[..., EdgecvError]
-) -> EdgecvError:
-    """Turn the engine's first complaint into ours, with a path like ``inputs[0].layout``."""
-    first = fault.errors(include_url=False)[0]
-    path = ""
-    for step in first["loc"]:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else str(step)
-    place = f"{where}: {path}" if path else where
-    kind, context = first["type"], first.get("ctx", {})
-    got = repr(first["input"])
-    got = got if len(got) <= 80 else got[:77] + "..."
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        return error("unknown field", where=place, remedy="remove it, or upgrade edgecv")
-    if kind in ("missing", "missing_keyword_only_argument"):
-        return error("missing field", where=place)
-    if kind == "literal_error":
-        return error("", where=place, expected=f"one of {context['expected']}", got=got)
-    if kind == "value_error":
-        return error(str(context["error"]), where=place, got=got)
-    message = first["msg"]
-    return error(message[0].lower() + message[1:], where=place, got=got)
+def validate(cls: type[T], raw: JsonObject, where: str, error: Callable[..., EdgecvError]) -> T:
+    """Build a record from what `parse_object` returned.
+
+    Args:
+        cls: the record's class.
+        raw: the JSON object.
+        where: how errors name the file.
+        error: class of the error to raise.
+
+    Raises:
+        error: the first fault found, with the path of its field.
+    """
+    try:
+        record: T = reader(cls)(raw, "")
+    except _FaultError as fault:
+        place = f"{where}: {fault.path}" if fault.path else where
+        raise error(
+            fault.what, where=place, expected=fault.expected, got=fault.got, remedy=fault.remedy
+        ) from None
+    return record
 
 
-def to_json(record: Any) -> bytes:
+def to_json(record: Record) -> bytes:
     """Write a record as indented UTF-8 JSON with a final newline."""
-    data = dataclasses.asdict(record)
-    return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def json_schema(cls: type) -> JsonObject:
-    """Derive the JSON Schema of a record from the very schema that validates it."""
-    # pydantic proper is needed only for this, never to open a bundle.
-    from pydantic.json_schema import GenerateJsonSchema
-
-    schema: JsonObject = GenerateJsonSchema().generate(core_schema(cls))
-    return schema
+    text = json.dumps(record.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()

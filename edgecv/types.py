@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-Image = npt.NDArray[np.uint8]
-"""(H, W, 3) uint8, BGR, row 0 at the top."""
+from edgecv.record import Record, field
 
-Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+    Image = npt.NDArray[np.uint8]
+    """(H, W, 3) uint8, BGR, row 0 at the top."""
+    Float32 = npt.NDArray[np.float32]
+    Int32 = npt.NDArray[np.int32]
+else:
+    # numpy.typing is for checkers; importing it here would cost every start a millisecond.
+    Array = Image = Float32 = Int32 = np.ndarray
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-weights"]
 """Numeric format of a model's arithmetic; ``int8-weights`` keeps activations in float."""
@@ -23,8 +28,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-weights"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "int8-weights")
 
 
-@dataclass(frozen=True, slots=True)
-class Quantization:
+class Quantization(Record):
     """Affine mapping of an integer tensor: ``real = (integer - zero_point) * scale``.
 
     Only per-tensor quantization occurs at a model's inputs and outputs.
@@ -34,8 +38,7 @@ class Quantization:
     zero_point: int
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(Record):
     """Name, shape, dtype and quantization of one input or output.
 
     Attributes:
@@ -55,8 +58,7 @@ class TensorSpec:
         return f"{self.name} {self.dtype}[{axes}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Record):
     """One image of a source.
 
     Attributes:
@@ -74,8 +76,7 @@ class Frame:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSource:
+class ModelSource(Record):
     """The files of one model, on disk or in memory, main file first.
 
     Attributes:
@@ -113,8 +114,7 @@ class ModelSource:
         return str(self.main) if isinstance(self.main, Path) else self.name
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
+class SessionOptions(Record):
     """How a model is to be opened.
 
     Attributes:
@@ -130,8 +130,7 @@ class SessionOptions:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
+class SessionInfo(Record):
     """What an engine really does with a model, read back after it was compiled.
 
     Attributes:

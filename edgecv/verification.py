@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from edgecv import plugins
 from edgecv.bundle import Bundle, open_bundle
-from edgecv.describe import load_backend
-from edgecv.errors import EdgecvError, ManifestError
+from edgecv.engines import why_not
+from edgecv.errors import EdgecvError, ManifestError, UsageError
 from edgecv.loading import load
 from edgecv.manifest import Golden, Manifest
 from edgecv.model import Model
@@ -75,17 +76,19 @@ def verify(
         progress: called with each variant's id as its turn comes.
 
     Raises:
+        UsageError: there is no such path.
         BundleError: the bundle is broken, unsafe or altered.
     """
+    if not Path(path).exists():
+        raise UsageError("no such file or folder", where=os.fspath(path))
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
         checks: list[Check] = []
         for variant in manifest.variants:
             if progress:
                 progress(variant.id)
-            engine = load_backend(variant.backend)
-            if engine.version() is None:
-                reason = f"{engine.ENGINE} is not installed"
+            reason = why_not(variant.backend)
+            if reason is not None:
                 checks.append(Check(variant.id, "", "skipped", reason=reason))
                 continue
             try:
@@ -103,7 +106,13 @@ def _replay(bundle: Bundle, golden: Golden, model: Model) -> Check:
     if variant not in golden.expected:
         reason = "no result was recorded for this variant"
         return Check(variant, image, "skipped", reason=reason)
-    recorded = result_type(bundle.manifest).from_json(golden.expected[variant])
+    try:
+        recorded = result_type(bundle.manifest).from_json(golden.expected[variant])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ManifestError(
+            f"no result of this task can be read from it: {error!r}",
+            where=f"manifest.json: golden {image}: expected.{variant}",
+        ) from None
     found = model(bytes(bundle.read(golden.image))).value
     difference = found.difference(recorded)
     tolerance = golden.tolerances.get(variant, golden.tolerance)

@@ -1,26 +1,31 @@
 """LiteRT (TensorFlow Lite) on the CPU, for ``.tflite`` files.
 
 It computes in the precision of the file. One interpreter serves one thread at a time, so `run`
-takes a lock: callers in other threads wait for their turn.
+takes a lock: callers in other threads wait for their turn. A broken file can crash the engine: try
+unknown files with `edgecv.probe` first.
+
+At the first model, the engine itself writes "INFO: Created TensorFlow Lite XNNPACK delegate for
+CPU." to standard error. There is no switch for that line in its Python interface, and it heeds
+none of TensorFlow's environment variables.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgecv import host, session
-from edgecv.errors import InferenceError, ModelLoadError
+from edgecv import session
+from edgecv.errors import EdgecvError, ModelLoadError
 from edgecv.types import (
     Array,
     ModelSource,
     Precision,
-    Quantization,
     SessionInfo,
     SessionOptions,
     TensorSpec,
@@ -31,25 +36,25 @@ EXTRA: str | None = "litert"
 SUFFIXES = (".tflite",)
 
 # The older engine is used only where the newer one does not exist, such as on 32-bit Arm.
-_DISTRIBUTIONS = {
-    ENGINE: "ai_edge_litert.interpreter",
-    "tflite-runtime": "tflite_runtime.interpreter",
-}
+_MODULES = {ENGINE: "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 _XNNPACK = {"true": "BUILTIN", "false": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}
-
-
-def _installed() -> tuple[str, str] | None:
-    for name in _DISTRIBUTIONS:
-        try:
-            return name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
+# Position of data and weights among the inputs of the ops that carry the arithmetic.
+_HEAVY_OPS = {
+    "CONV_2D": (0, 1),
+    "DEPTHWISE_CONV_2D": (0, 1),
+    "CONV_3D": (0, 1),
+    "FULLY_CONNECTED": (0, 1),
+    "BATCH_MATMUL": (0, 1),
+    "TRANSPOSE_CONV": (2, 1),
+    "Convolution2DTransposeBias": (0, 1),
+}
+_FLOATS: dict[str, Precision] = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+_NUMBERS = "iufb"
 
 
 def version() -> str | None:
     """Return the installed version, without importing the engine."""
-    found = _installed()
+    found = session.installed(*_MODULES)
     return None if found is None else found[1]
 
 
@@ -64,52 +69,70 @@ def open_session(source: ModelSource, options: SessionOptions) -> LiteRtSession:
 
     Engine option ``xnnpack`` = ``true`` or ``false`` turns the XNNPACK kernels on (default) or off.
     """
-    if version() is None:
+    found = session.installed(*_MODULES)
+    if found is None:
         raise session.missing(ENGINE, EXTRA)
-    session.only_as_the_file_says("LiteRT", options, "convert the model to this precision")
-    session.only_extras("LiteRT", options, {"xnnpack": _XNNPACK.__contains__})
-    return LiteRtSession(source, options)
+    session.check_source(source, "LiteRT", SUFFIXES)
+    session.check_extras("LiteRT", options, {"xnnpack": _XNNPACK.__contains__})
+    return LiteRtSession(source, options, *found)
 
 
 class LiteRtSession:
     """An open TFLite model."""
 
-    def __init__(self, source: ModelSource, options: SessionOptions) -> None:
-        distribution, engine_version = _installed() or ("", "")
-        module = importlib.import_module(_DISTRIBUTIONS[distribution])
-        threads = options.threads or host.usable_cpus()
+    def __init__(
+        self,
+        source: ModelSource,
+        options: SessionOptions,
+        distribution: str = ENGINE,
+        engine_version: str = "",
+    ) -> None:
+        try:
+            module = importlib.import_module(_MODULES[distribution])
+        except ImportError as error:
+            raise session.missing(ENGINE, EXTRA) from error
+        threads = session.threads(options)
         xnnpack = options.extra.get("xnnpack", "true")
         resolver = getattr(module.OpResolverType, _XNNPACK[xnnpack])
-        self._name = str(source)
         main = source.main
-        # A copy of bytes in memory: the interpreter does not keep a view of them alive.
+        # In memory: the interpreter takes bytes only, and keeps them for as long as it lives.
         model = (
             {"model_path": str(main)} if isinstance(main, Path) else {"model_content": bytes(main)}
         )
+        self._name = str(source)
         try:
             engine = module.Interpreter(
                 **model, num_threads=threads, experimental_op_resolver_type=resolver
             )
             engine.allocate_tensors()
             entries, exits = engine.get_input_details(), engine.get_output_details()
-            self._inputs = tuple(map(_spec, _named(entries)))
-            self._outputs = tuple(map(_spec, _named(exits)))
-            precision = _precision(engine)
-        except ModelLoadError:
+            self._inputs = tuple(_specs(entries))
+            self._outputs = tuple(_specs(exits))
+            layers, notes, delegated = _layers(engine)
+        except EdgecvError:
             raise
         except Exception as error:
-            raise session.refused(source, "LiteRT", error) from None
-        self._lock = threading.Lock()
+            remedy = "leave engine option xnnpack=false out" if xnnpack == "false" else None
+            raise session.refused(source, "LiteRT", error, remedy) from error
+        precision, more = session.tell_precision(layers, options.precision)
+        session.check_as_the_file_says("LiteRT", options, precision, "convert the model again")
         self.engine: Any = engine
-        self._input_indices = [entry["index"] for entry in entries]
-        self._output_indices = [exit_["index"] for exit_ in exits]
-        self._free = [any(n is None for n in spec.shape) for spec in self._inputs]
+        self._lock = threading.Lock()
+        self._check = session.InputCheck(self._inputs)
+        self._entries = [
+            (spec.name, entry["index"]) for spec, entry in zip(self._inputs, entries, strict=True)
+        ]
+        self._exits = [
+            (spec.name, exit_["index"]) for spec, exit_ in zip(self._outputs, exits, strict=True)
+        ]
+        self._shapes = {entry["index"]: tuple(map(int, entry["shape"])) for entry in entries}
         self._info = SessionInfo(
             backend="litert",
             engine=f"{distribution} {engine_version}",
-            device="CPU (XNNPACK)" if xnnpack == "true" else "CPU",
+            device="CPU (XNNPACK)" if delegated else "CPU",
             threads=threads,
             precision=precision,
+            notes=(*more, *notes),
         )
 
     @property
@@ -124,7 +147,7 @@ class LiteRtSession:
 
     @property
     def info(self) -> SessionInfo:
-        """What was opened; the precision is read from the types of the file's tensors."""
+        """What was opened; the precision is read from the types that its ops work on."""
         return self._info
 
     @property
@@ -133,34 +156,33 @@ class LiteRtSession:
         return {}
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once; see `edgecv.types.Session.run`."""
+        """Run once; see `edgecv.types.Session.run`. Runs of several threads take turns."""
         with self._lock:
             engine = self.engine
             if engine is None:
                 raise session.closed(self._name)
-            session.check_inputs(self._inputs, inputs)
+            self._check(inputs)
             try:
-                self._set(engine, inputs)
+                self._resize(engine, inputs)
+                for name, index in self._entries:
+                    engine.set_tensor(index, inputs[name])
                 engine.invoke()
                 # get_tensor copies, so the caller owns what it gets.
-                return {
-                    spec.name: engine.get_tensor(index)
-                    for spec, index in zip(self._outputs, self._output_indices, strict=True)
-                }
+                return {name: engine.get_tensor(index) for name, index in self._exits}
             except Exception as error:
-                raise session.failed(self._name, error) from None
+                raise session.failed(self._name, error) from error
 
-    def _set(self, engine: Any, inputs: Mapping[str, Array]) -> None:
-        resized = False
-        for spec, index, free in zip(self._inputs, self._input_indices, self._free, strict=True):
-            shape = inputs[spec.name].shape
-            if free and tuple(engine.get_tensor_details()[index]["shape"]) != shape:
-                engine.resize_tensor_input(index, shape)
-                resized = True
-        if resized:
-            engine.allocate_tensors()
-        for spec, index in zip(self._inputs, self._input_indices, strict=True):
-            engine.set_tensor(index, inputs[spec.name])
+    def _resize(self, engine: Any, inputs: Mapping[str, Array]) -> None:
+        """Give inputs with free axes the shape of this run, if the last one had another."""
+        wanted = {index: inputs[name].shape for name, index in self._entries}
+        if wanted == self._shapes:
+            return
+        # Should the engine refuse a shape, the next run must set all shapes anew.
+        self._shapes = {}
+        for index, shape in wanted.items():
+            engine.resize_tensor_input(index, shape)
+        engine.allocate_tensors()
+        self._shapes = wanted
 
     def close(self) -> None:
         """Free the engine's memory, after a run that is under way."""
@@ -168,53 +190,84 @@ class LiteRtSession:
             self.engine = None
 
 
-def _named(details: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """Name every tensor; a second one of a name gets its position."""
-    named: list[tuple[str, dict[str, Any]]] = []
-    for i, detail in enumerate(details):
-        taken = {other for other, _ in named}
-        name = detail["name"]
-        named.append((name if name not in taken else f"{name}:{i}", detail))
-    return named
+def _specs(details: Sequence[Mapping[str, Any]]) -> list[TensorSpec]:
+    names = session.unique([str(detail["name"]) for detail in details])
+    specs = []
+    for name, detail in zip(names, details, strict=True):
+        dtype = np.dtype(detail["dtype"])
+        scales = detail["quantization_parameters"]["scales"]
+        if dtype.kind not in _NUMBERS or len(scales) > 1:
+            raise ModelLoadError(
+                "a tensor of a kind that cannot be handled",
+                where=name,
+                expected="numbers, quantized as a whole or not at all",
+                got=f"{dtype} with {len(scales)} scales",
+            )
+        signature = detail["shape_signature"]
+        shape = signature if len(signature) else detail["shape"]
+        points = detail["quantization_parameters"]["zero_points"]
+        specs.append(
+            TensorSpec(
+                name,
+                tuple(None if n < 0 else int(n) for n in shape),
+                dtype.name,
+                session.quantization(scales, points) if dtype.kind in "iu" else None,
+            )
+        )
+    return specs
 
 
-def _spec(named: tuple[str, dict[str, Any]]) -> TensorSpec:
-    name, detail = named
-    signature = detail["shape_signature"]
-    shape = signature if len(signature) else detail["shape"]
-    scales = detail["quantization_parameters"]["scales"]
-    points = detail["quantization_parameters"]["zero_points"]
-    if len(scales) > 1:
-        raise InferenceError("an input or output is quantized per channel", where=name)
-    integer = np.dtype(detail["dtype"]).kind in "iu"
-    quantized = integer and len(scales) == 1 and float(scales[0]) > 0
-    return TensorSpec(
-        name,
-        tuple(None if n < 0 else int(n) for n in shape),
-        np.dtype(detail["dtype"]).name,
-        Quantization(float(scales[0]), int(points[0])) if quantized else None,
-    )
+def _layers(engine: Any) -> tuple[Counter[Precision], tuple[str, ...], bool]:
+    """Count the heavy ops by precision, from the types of their data and weights.
 
+    ``int8``: integer data, or integer weights for which the kernels quantize float data at run
+    time. ``int8-weights``: integer weights that an op turns into floats. Weights that are merely
+    stored as fp16 are turned into fp32 too, which decides.
 
-def _precision(engine: Any) -> Precision | None:
-    """Tell the precision from the tensors: the weights are the largest ones of each type.
-
-    Integer weights with float activations are ``int8-weights``; with integer activations ``int8``.
+    Returns:
+        Precision -> number of ops, notes, and whether a delegate (XNNPACK) took over any op.
     """
-    bytes_of = {"int8": 0, "float16": 0, "float32": 0}
-    integer_activations = float_activations = 0
-    for detail in engine.get_tensor_details():
-        kind = np.dtype(detail["dtype"]).name
-        size = int(np.prod(detail["shape"])) * np.dtype(detail["dtype"]).itemsize
-        kind = "int8" if kind == "uint8" else kind
-        quantized = len(detail["quantization_parameters"]["scales"]) > 0
-        if kind in bytes_of and (kind != "int8" or quantized):
-            bytes_of[kind] += size
-        if len(detail["shape"]) == 4 and detail["shape"][0] == 1:
-            integer_activations += kind == "int8" and quantized
-            float_activations += kind == "float32"
-    if integer_activations > float_activations:
-        return "int8"
-    if bytes_of["int8"]:
-        return "int8-weights"
-    return "fp16" if bytes_of["float16"] else "fp32"
+    layers: Counter[Precision] = Counter()
+    read = getattr(engine, "_get_ops_details", None)
+    if read is None:
+        return layers, ("this version of the engine does not list its ops",), False
+    ops = read()
+    types = {
+        int(index): np.dtype(kind).name
+        for op in ops
+        for indices, kinds in (
+            (op["inputs"], op["operand_types"]),
+            (op["outputs"], op["result_types"]),
+        )
+        for index, kind in zip((i for i in indices if i != -1), kinds, strict=True)
+    }
+    stored = {
+        int(op["outputs"][0]): types[int(op["inputs"][0])]
+        for op in ops
+        if op["op_name"] == "DEQUANTIZE"
+    }
+    at_run_time = from_fp16 = 0
+    for op in ops:
+        inputs = [int(index) for index in op["inputs"]]
+        places = _HEAVY_OPS.get(op["op_name"])
+        if places is None or len(inputs) <= max(places):
+            continue
+        data, weights = (inputs[place] for place in places)
+        if data not in types or weights not in types:
+            continue
+        if types[data] not in _FLOATS:
+            layers["int8"] += 1
+        elif types[weights] not in _FLOATS:
+            layers["int8"] += 1
+            at_run_time += 1
+        elif stored.get(weights, "float32") in ("int8", "uint8", "int4"):
+            layers["int8-weights"] += 1
+        else:
+            layers[_FLOATS[types[data]]] += 1
+            from_fp16 += stored.get(weights) == "float16"
+    notes = []
+    if at_run_time:
+        notes.append(f"{at_run_time} layers quantize their float inputs at run time")
+    if from_fp16:
+        notes.append(f"weights of {from_fp16} layers are stored as fp16 and computed with in fp32")
+    return layers, tuple(notes), any(op["op_name"] == "DELEGATE" for op in ops)

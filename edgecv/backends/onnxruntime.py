@@ -1,50 +1,61 @@
 """ONNX Runtime on the CPU, for ``.onnx`` files.
 
-It computes in the precision of the file. ``Session.run`` is safe to call from several threads;
-sessions are created one at a time, since concurrent creation is not promised.
+It computes in the precision of the file. ``InferenceSession.run`` may be called by several threads
+at once; sessions are created one at a time, since concurrent creation is not promised. Idle threads
+of the pool spin for a while before they sleep (the engine's default), which keeps latency low and
+costs CPU time between runs; the engine option ``session.intra_op.allow_spinning`` = ``0`` turns it
+off.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgecv import host, onnx_file, session
-from edgecv.errors import InferenceError, ModelLoadError
+from edgecv import external_data, onnx_file, session
+from edgecv.errors import EdgecvError, ModelLoadError
 from edgecv.types import Array, ModelSource, SessionInfo, SessionOptions, TensorSpec
+
+if TYPE_CHECKING:
+    import tempfile
 
 ENGINE = "onnxruntime"
 EXTRA: str | None = None
 SUFFIXES = (".onnx",)
 
+# The same library under another name: built for a GPU or with OpenVINO inside.
+_DISTRIBUTIONS = (ENGINE, "onnxruntime-gpu", "onnxruntime-openvino")
 _CREATION = threading.Lock()
 _DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(uint8)": "uint8",
-    "tensor(int8)": "int8",
-    "tensor(uint16)": "uint16",
-    "tensor(int16)": "int16",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-    "tensor(bool)": "bool",
+    "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64",
+    "tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(uint16)": "uint16",
+    "tensor(int16)": "int16", "tensor(uint32)": "uint32", "tensor(int32)": "int32",
+    "tensor(uint64)": "uint64", "tensor(int64)": "int64", "tensor(bool)": "bool",
+}  # fmt: skip
+_ERRORS_ONLY = 3
+_FP16_NOTE = (
+    "the file is fp16; where ONNX Runtime has no fp16 kernel for this CPU, it computes in fp32"
+)
+_LEVELS = {
+    "disabled": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
 }
-_ERROR_SEVERITY = 3
+_LEVEL = "graph_optimization_level"
+_OPTIONS = {
+    _LEVEL: _LEVELS.__contains__,
+    "session.intra_op.allow_spinning": ("0", "1").__contains__,
+    "session.set_denormal_as_zero": ("0", "1").__contains__,
+}
 
 
 def version() -> str | None:
     """Return the installed version, without importing the engine."""
-    for name in (ENGINE, "onnxruntime-gpu", "onnxruntime-openvino"):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
+    found = session.installed(*_DISTRIBUTIONS)
+    return None if found is None else found[1]
 
 
 def companions(path: Path) -> tuple[Path, ...]:
@@ -53,17 +64,19 @@ def companions(path: Path) -> tuple[Path, ...]:
     Raises:
         ModelLoadError: one is missing, or lies outside the model's folder.
     """
-    return onnx_file.external_data(path)
+    return external_data.find(path)
 
 
 def open_session(source: ModelSource, options: SessionOptions) -> OnnxSession:
-    """Open an ONNX file; see `edgecv.types.Backend.open_session`."""
+    """Open an ONNX file; see `edgecv.types.Backend.open_session`.
+
+    Engine options: ``graph_optimization_level`` (disabled, basic, extended, all),
+    ``session.intra_op.allow_spinning`` and ``session.set_denormal_as_zero`` (0, 1).
+    """
     if version() is None:
         raise session.missing(ENGINE, EXTRA)
-    session.only_as_the_file_says(
-        "ONNX Runtime", options, "convert the model, or run it with --backend openvino"
-    )
-    session.only_extras("ONNX Runtime", options, {})
+    session.check_source(source, "ONNX Runtime", SUFFIXES)
+    session.check_extras("ONNX Runtime", options, _OPTIONS)
     return OnnxSession(source, options)
 
 
@@ -71,61 +84,72 @@ class OnnxSession:
     """An open ONNX model."""
 
     def __init__(self, source: ModelSource, options: SessionOptions) -> None:
-        import onnxruntime
-
-        says = onnx_file.read(source.main)
-        for location in says.external:
-            if onnx_file.plain_name(location, str(source)) not in source.parts:
-                raise ModelLoadError(
-                    "the model's external data are missing", where=str(source), expected=location
-                )
-        threads = options.threads or host.usable_cpus()
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise session.missing(ENGINE, EXTRA) from error
+        self._name = str(source)
+        says = onnx_file.read(source.main, self._name)
+        external_data.check(says, source)
+        precision, notes = session.tell_precision(says.layers, options.precision)
+        session.check_as_the_file_says(
+            "ONNX Runtime", options, precision, "convert the file, or run it with OpenVINO"
+        )
+        threads = session.threads(options)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.inter_op_num_threads = 1
-        settings.log_severity_level = _ERROR_SEVERITY
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._name = str(source)
-        try:
-            with _CREATION:
-                self.engine: Any = onnxruntime.InferenceSession(
-                    self._model(source, bool(says.external)), settings, ["CPUExecutionProvider"]
+        settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        settings.log_severity_level = _ERRORS_ONLY
+        for name, value in options.extra.items():
+            if name == _LEVEL:
+                settings.graph_optimization_level = getattr(
+                    onnxruntime.GraphOptimizationLevel, _LEVELS[value]
                 )
+            else:
+                settings.add_session_config_entry(name, value)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.engine: Any = None
+        try:
+            model = self._model(source, says)
+            with _CREATION:
+                # The fallback to other providers would print; there is none but the CPU anyway.
+                self.engine = onnxruntime.InferenceSession(
+                    model, settings, ["CPUExecutionProvider"], enable_fallback=0
+                )
+            if isinstance(model, bytes):
+                # Kept by the engine's Python side for that same fallback: as large as the model.
+                self.engine._model_bytes = None
             self._inputs = tuple(_spec(node, self._name) for node in self.engine.get_inputs())
             self._outputs = tuple(_spec(node, self._name) for node in self.engine.get_outputs())
-        except ModelLoadError:
-            self._forget_folder()
+            self._metadata = dict(self.engine.get_modelmeta().custom_metadata_map)
+        except EdgecvError:
+            self.close()
             raise
         except Exception as error:
-            self._forget_folder()
-            raise session.refused(source, "ONNX Runtime", error) from None
+            self.close()
+            raise session.refused(source, "ONNX Runtime", error) from error
+        self._check = session.InputCheck(self._inputs)
         self._output_names = [spec.name for spec in self._outputs]
-        self._metadata = dict(self.engine.get_modelmeta().custom_metadata_map)
         self._info = SessionInfo(
             backend="onnxruntime",
             engine=f"onnxruntime {onnxruntime.__version__}",
             device="CPU",
             threads=threads,
-            precision=says.precision,
+            precision=precision,
+            notes=(*notes, _FP16_NOTE) if precision == "fp16" else notes,
         )
 
-    def _model(self, source: ModelSource, external: bool) -> str | bytes:
+    def _model(self, source: ModelSource, says: onnx_file.OnnxFile) -> str | bytes:
         """Return what the engine opens: a path, or bytes where the model is in memory."""
-        if isinstance(source.main, Path):
-            return str(source.main)
-        if not external:
-            return bytes(source.main)
+        main = source.main
+        if not says.external:
+            return str(main) if isinstance(main, Path) else bytes(main)
+        if isinstance(main, Path) and external_data.lies_together(source):
+            return str(main)
         # External data are found by path only, so they need a folder for as long as they are open.
-        self._folder = tempfile.TemporaryDirectory(prefix="edgecv-")
-        for name, part in source.parts.items():
-            data = part if isinstance(part, memoryview) else part.read_bytes()
-            (Path(self._folder.name) / name).write_bytes(data)
+        self._folder = external_data.unpack(source)
         return str(Path(self._folder.name) / source.name)
-
-    def _forget_folder(self) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -148,30 +172,32 @@ class OnnxSession:
         return self._metadata
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once; see `edgecv.types.Session.run`."""
+        """Run once; see `edgecv.types.Session.run`. The engine makes the outputs anew each time."""
         engine = self.engine
         if engine is None:
             raise session.closed(self._name)
-        session.check_inputs(self._inputs, inputs)
+        self._check(inputs)
         try:
             arrays = engine.run(self._output_names, inputs)
         except Exception as error:
-            raise session.failed(self._name, error) from None
+            raise session.failed(self._name, error) from error
         return dict(zip(self._output_names, arrays, strict=True))
 
     def close(self) -> None:
         """Free the engine's memory; a run that is under way in another thread still ends."""
         self.engine = None
-        self._forget_folder()
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            folder.cleanup()
 
 
 def _spec(node: Any, where: str) -> TensorSpec:
     if node.type not in _DTYPES:
-        raise InferenceError(
+        raise ModelLoadError(
             "a tensor of a kind that cannot be handled",
             where=f"{where}: {node.name}",
             expected=f"one of {', '.join(_DTYPES)}",
             got=node.type,
         )
-    shape = tuple(n if isinstance(n, int) and n > 0 else None for n in node.shape)
+    shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in node.shape)
     return TensorSpec(node.name, shape, _DTYPES[node.type])

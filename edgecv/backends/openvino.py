@@ -2,28 +2,25 @@
 
 Left to itself OpenVINO lowers the precision where the CPU can (bf16 on recent x86, fp16 on Arm).
 Here it is pinned: fp32 unless another one is asked for, and what the compiled layers really use is
-read back. Every thread that calls `run` gets an infer request of its own.
+read back. Each concurrent `run` has an infer request of its own; they share one stream, so they
+take turns on the same threads.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import threading
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgecv import host, onnx_file, session
-from edgecv.errors import ModelLoadError, UsageError
-from edgecv.types import (
-    Array,
-    ModelSource,
-    Precision,
-    SessionInfo,
-    SessionOptions,
-    TensorSpec,
-)
+import numpy as np
+
+from edgecv import external_data, onnx_file, session
+from edgecv.errors import EdgecvError, ModelLoadError, UsageError
+from edgecv.types import Array, ModelSource, Precision, SessionInfo, SessionOptions, TensorSpec
+
+if TYPE_CHECKING:
+    import tempfile
 
 ENGINE = "openvino"
 EXTRA: str | None = "openvino"
@@ -37,28 +34,35 @@ _DTYPES = {
 _HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32", "int8-weights": "f32"}
 _CAPABILITY = {"fp16": "FP16", "bf16": "BF16"}
 _EXECUTED: dict[str, Precision] = {
-    "f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8",
+    "f32": "fp32", "f16": "fp16", "bf16": "bf16",
+    "u8": "int8", "i8": "int8", "u4": "int8", "i4": "int8",
 }  # fmt: skip
 # Layers that carry the arithmetic of a network, in the names of the compiled graph.
 _HEAVY_LAYERS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell")
+_SWITCH = ("YES", "NO").__contains__
+_OPTIONS = {
+    "ENABLE_CPU_PINNING": _SWITCH,
+    "ENABLE_HYPER_THREADING": _SWITCH,
+    "SCHEDULING_CORE_TYPE": ("ANY_CORE", "PCORE_ONLY", "ECORE_ONLY").__contains__,
+    "CPU_DENORMALS_OPTIMIZATION": _SWITCH,
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": str.isdecimal,
+}
 
 
 def version() -> str | None:
     """Return the installed version, without importing the engine."""
-    try:
-        return importlib.metadata.version(ENGINE)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    found = session.installed(ENGINE)
+    return None if found is None else found[1]
 
 
 def companions(path: Path) -> tuple[Path, ...]:
     """List the ``.bin`` beside an ``.xml``, or the external data of an ONNX file.
 
     Raises:
-        ModelLoadError: one is missing.
+        ModelLoadError: one is missing, or lies outside the model's folder.
     """
     if path.suffix == ".onnx":
-        return onnx_file.external_data(path)
+        return external_data.find(path)
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise ModelLoadError("the weights of this model are missing", where=str(weights))
@@ -66,9 +70,18 @@ def companions(path: Path) -> tuple[Path, ...]:
 
 
 def open_session(source: ModelSource, options: SessionOptions) -> OpenVinoSession:
-    """Open an IR or an ONNX file; see `edgecv.types.Backend.open_session`."""
+    """Open an IR or an ONNX file; see `edgecv.types.Backend.open_session`.
+
+    Engine options: ``ENABLE_CPU_PINNING``, ``ENABLE_HYPER_THREADING``,
+    ``CPU_DENORMALS_OPTIMIZATION`` (YES, NO), ``SCHEDULING_CORE_TYPE`` (ANY_CORE, PCORE_ONLY,
+    ECORE_ONLY) and ``DYNAMIC_QUANTIZATION_GROUP_SIZE`` (a number), as OpenVINO's CPU plugin
+    documents them.
+    """
     if version() is None:
         raise session.missing(ENGINE, EXTRA)
+    session.check_source(source, "OpenVINO", SUFFIXES)
+    session.check_precision(options)
+    session.check_extras("OpenVINO", options, _OPTIONS)
     return OpenVinoSession(source, options)
 
 
@@ -76,33 +89,41 @@ class OpenVinoSession:
     """A compiled OpenVINO model."""
 
     def __init__(self, source: ModelSource, options: SessionOptions) -> None:
-        import openvino
-
-        core = openvino.Core()
-        config = _config(core, options)
-        self._name = str(source)
-        self._source = source  # weights in memory are used in place: they must live as long
         try:
-            model = _read(core, source)
+            import openvino
+        except ImportError as error:
+            raise session.missing(ENGINE, EXTRA) from error
+        self._tensor = openvino.Tensor
+        self._idle: deque[Any] = deque()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._name = str(source)
+        self._compiled: Any = None
+        try:
+            core = openvino.Core()
+            config = _config(core, options)
+            model, self._onnx = self._read(core, source)
             self._metadata = _rt_info(model)
             compiled = core.compile_model(model, "CPU", config)
-            self._inputs = tuple(map(_spec, _named(compiled.inputs)))
-            self._outputs = tuple(map(_spec, _named(compiled.outputs)))
-            precision, notes = _read_back(compiled)
-        except ModelLoadError:
+            self._inputs = tuple(_specs(compiled.inputs, self._onnx.inputs))
+            self._outputs = tuple(_specs(compiled.outputs, self._onnx.outputs))
+            precision, notes = _read_back(compiled, options.precision)
+            threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+            # The engine's own account of its version ends in a build number.
+            engine = f"openvino {openvino.__version__.partition('-')[0]}"
+        except EdgecvError:
+            self.close()
             raise
         except Exception as error:
-            raise session.refused(source, "OpenVINO", error) from None
-        self._compiled: Any = compiled
-        self._local = threading.local()
-        self._info = SessionInfo(
-            backend="openvino",
-            engine=f"openvino {version()}",
-            device="CPU",
-            threads=int(compiled.get_property("INFERENCE_NUM_THREADS")),
-            precision=precision,
-            notes=notes,
-        )
+            self.close()
+            raise session.refused(source, "OpenVINO", error) from error
+        self._compiled = compiled
+        self._check = session.InputCheck(self._inputs)
+        self._input_names = [spec.name for spec in self._inputs]
+        self._output_names = [spec.name for spec in self._outputs]
+        asked = config["INFERENCE_NUM_THREADS"]
+        if threads != asked:
+            notes = (*notes, f"asked for {asked} threads, got {threads}")
+        self._info = SessionInfo("openvino", engine, "CPU", threads, precision, notes)
 
     @property
     def engine(self) -> Any:
@@ -126,111 +147,117 @@ class OpenVinoSession:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The model's rt_info, as ``model_info/key``."""
+        """The model's rt_info, as ``model_info/key``; of an ONNX file ``framework/key``."""
         return self._metadata
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once; see `edgecv.types.Session.run`."""
+        """Run once; see `edgecv.types.Session.run`.
+
+        A C-contiguous, writable array is read in place; any other is copied first.
+        """
         compiled = self._compiled
         if compiled is None:
             raise session.closed(self._name)
-        session.check_inputs(self._inputs, inputs)
-        request = getattr(self._local, "request", None)
+        self._check(inputs)
         try:
-            if request is None:
-                request = self._local.request = compiled.create_infer_request()
-            arrays = [inputs[spec.name] for spec in self._inputs]
-            # share_inputs passes C-contiguous arrays without a copy; outputs are copied, since the
-            # request writes into the same memory next time.
-            request.infer(arrays, share_inputs=True)
-            return {
-                spec.name: request.get_output_tensor(i).data.copy()
-                for i, spec in enumerate(self._outputs)
-            }
+            try:
+                request = self._idle.pop()
+            except IndexError:
+                request = compiled.create_infer_request()
+            for i, name in enumerate(self._input_names):
+                array = np.ascontiguousarray(inputs[name])
+                shared = array.flags.writeable
+                request.set_input_tensor(i, self._tensor(array, shared_memory=shared))
+            # Copies the outputs out of the request's memory, so the caller owns them.
+            arrays = request.infer().values()
+            outputs = dict(zip(self._output_names, arrays, strict=True))
         except Exception as error:
-            raise session.failed(self._name, error) from None
+            raise session.failed(self._name, error) from error
+        if self._compiled is not None:
+            self._idle.append(request)
+        return outputs
 
     def close(self) -> None:
         """Free the engine's memory; a run that is under way in another thread still ends."""
         self._compiled = None
-        self._local = threading.local()
+        self._idle.clear()
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            folder.cleanup()
+
+    def _read(self, core: Any, source: ModelSource) -> tuple[Any, onnx_file.OnnxFile]:
+        """Read a model from paths or from memory, and what an ONNX file says about itself."""
+        main = source.main
+        says = onnx_file.OnnxFile()
+        if source.name.endswith(".onnx"):
+            says = onnx_file.read(main, self._name)
+            external_data.check(says, source)
+            if says.external and not (
+                isinstance(main, Path) and external_data.lies_together(source)
+            ):
+                # External data are found by path only, so they need a folder.
+                self._folder = external_data.unpack(source)
+                main = Path(self._folder.name) / source.name
+            return core.read_model(main if isinstance(main, Path) else bytes(main)), says
+        weights = [part for name, part in source.parts.items() if name.endswith(".bin")]
+        if len(weights) != 1:
+            raise ModelLoadError(
+                "an .xml model needs its weights", where=str(source), expected="one .bin"
+            )
+        if isinstance(main, Path) and isinstance(weights[0], Path):
+            return core.read_model(main, weights[0]), says
+        xml, binary = (
+            np.fromfile(part, np.uint8) if isinstance(part, Path) else np.frombuffer(part, np.uint8)
+            for part in (main, weights[0])
+        )
+        # The engine's tensor owns a copy: it outlives the caller's view of an archive.
+        return core.read_model(xml.tobytes(), self._tensor(binary, shared_memory=False)), says
 
 
 def _config(core: Any, options: SessionOptions) -> dict[str, Any]:
-    """Make the compile properties, refusing what this CPU or OpenVINO cannot do."""
+    """Make the compile properties, refusing a precision that this CPU cannot compute in."""
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": options.threads or host.usable_cpus(),
+        "INFERENCE_NUM_THREADS": session.threads(options),
+        **options.extra,
     }
     wanted = options.precision
     if wanted != "auto":
-        if wanted not in _HINTS:
-            raise UsageError(
-                "", where="precision", expected=f"one of {', '.join(_HINTS)}", got=repr(wanted)
-            )
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if wanted in _CAPABILITY and _CAPABILITY[wanted] not in capabilities:
+            able = [name for name, mark in _CAPABILITY.items() if mark in capabilities]
             raise UsageError(
                 f"this CPU does not compute in {wanted}",
                 where="precision",
-                expected=f"fp32, or what it can: {', '.join(capabilities)}",
+                expected=f"one of {', '.join(['auto', 'fp32', *able])}",
                 got=repr(wanted),
             )
         config["INFERENCE_PRECISION_HINT"] = _HINTS[wanted]
-    supported = set(core.get_property("CPU", "SUPPORTED_PROPERTIES"))
-    for name, value in options.extra.items():
-        if name not in supported:
-            raise UsageError("OpenVINO has no such option", where=f"engine option {name}")
-        config[name] = value
     return config
 
 
-def _read(core: Any, source: ModelSource) -> Any:
-    """Read a model from paths, or from memory without copying its weights."""
-    main = source.main
-    if isinstance(main, Path):
-        weights = main.with_suffix(".bin") if main.suffix == ".xml" else None
-        return core.read_model(main, weights) if weights else core.read_model(main)
-    import numpy as np
-    from openvino import Tensor
-
-    others = [part for name, part in source.parts.items() if name != source.name]
-    if source.name.endswith(".xml"):
-        if len(others) != 1 or not isinstance(others[0], memoryview):
-            raise ModelLoadError("an .xml model needs one .bin", where=str(source))
-        weights = Tensor(np.frombuffer(others[0], np.uint8), shared_memory=True)
-        return core.read_model(bytes(main), weights)
-    if others:
-        raise ModelLoadError(
-            "OpenVINO reads external data from a folder only",
-            where=str(source),
-            remedy="unpack the bundle into a folder",
-        )
-    return core.read_model(bytes(main))
-
-
-def _named(ports: Any) -> list[tuple[str, Any]]:
-    """Name every port; one without a name, or a second one of a name, gets its position."""
-    named: list[tuple[str, Any]] = []
-    for i, port in enumerate(ports):
-        names = sorted(port.names)
-        name = names[0] if names else f"{port.node.friendly_name}"
-        taken = {other for other, _ in named}
-        named.append((name if name not in taken else f"{name}:{i}", port))
-    return named
-
-
-def _spec(named: tuple[str, Any]) -> TensorSpec:
-    name, port = named
-    kind = port.element_type.get_type_name()
-    if kind not in _DTYPES:
-        raise ModelLoadError("a tensor of a kind that cannot be handled", where=name, got=kind)
-    shape = tuple(
-        None if dimension.is_dynamic else int(dimension.get_length())
-        for dimension in port.partial_shape
-    )
-    return TensorSpec(name, shape, _DTYPES[kind])
+def _specs(ports: Sequence[Any], preferred: Sequence[str]) -> list[TensorSpec]:
+    """Describe ports by name: of several names of one tensor the one that the ONNX file uses."""
+    names = []
+    for port in ports:
+        known = sorted(port.names)
+        chosen = [name for name in preferred if name in known] or known
+        names.append(chosen[0] if chosen else port.node.friendly_name)
+    specs = []
+    for name, port in zip(session.unique(names), ports, strict=True):
+        kind = port.element_type.get_type_name()
+        shape = port.partial_shape
+        if kind not in _DTYPES or shape.rank.is_dynamic:
+            raise ModelLoadError(
+                "a tensor of a kind that cannot be handled",
+                where=name,
+                expected=f"a known number of axes, and one of {', '.join(_DTYPES)}",
+                got=f"{kind}{shape}",
+            )
+        axes = tuple(None if axis.is_dynamic else int(axis.get_length()) for axis in shape)
+        specs.append(TensorSpec(name, axes, _DTYPES[kind]))
+    return specs
 
 
 def _rt_info(model: Any) -> dict[str, str]:
@@ -249,34 +276,24 @@ def _rt_info(model: Any) -> dict[str, str]:
     return found
 
 
-def _read_back(compiled: Any) -> tuple[Precision | None, tuple[str, ...]]:
-    """Read from the compiled graph in which precision its heavy layers really run."""
-    kinds: Counter[Precision] = Counter()
+def _read_back(compiled: Any, asked: str) -> tuple[Precision | None, tuple[str, ...]]:
+    """Read from the compiled graph in which precision its heavy layers really run.
+
+    ``runtimePrecision`` of a layer is that of its inputs or of its compressed weights; the end of
+    ``primitiveType`` (such as ``brgemm_avx512_f32``) tells in what the kernel computes.
+    """
+    layers: Counter[Precision] = Counter()
     for op in compiled.get_runtime_model().get_ops():
         info = op.get_rt_info()
-        layer = str(_value(info, "layerType"))
-        runs = _EXECUTED.get(str(_value(info, "runtimePrecision")).lower())
-        if layer.startswith(_HEAVY_LAYERS) and runs is not None:
-            kinds[runs] += 1
-    if not kinds:
-        hint = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
-        precision = _EXECUTED.get(hint)
-        return precision, ("no convolution or matrix product: precision is the engine's hint",)
-    if kinds["int8"]:
-        rest = {name: count for name, count in kinds.items() if name != "int8"}
-        text = ", ".join(f"{count} layers in {name}" for name, count in rest.items())
-        return "int8", ((f"{kinds['int8']} layers in int8, {text}",) if rest else ())
-    precision, _ = kinds.most_common(1)[0]
-    if len(kinds) > 1:
-        return precision, (
-            "mixed: " + ", ".join(f"{n} layers in {name}" for name, n in kinds.items()),
-        )
-    return precision, ()
-
-
-def _value(info: Any, key: str) -> Any:
-    try:
-        value = info[key]
-    except (KeyError, RuntimeError):
-        return ""
-    return getattr(value, "value", value)
+        if not info["layerType"].astype(str).startswith(_HEAVY_LAYERS):
+            continue
+        runs = _EXECUTED.get(info["runtimePrecision"].astype(str).lower())
+        kernel = info["primitiveType"].astype(str).lower().rpartition("_")[2]
+        if runs == "int8" and _EXECUTED.get(kernel, "int8") != "int8":
+            runs = "int8-weights"
+        if runs is not None:
+            layers[runs] += 1
+    if layers:
+        return session.tell_precision(layers, asked)
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    return _EXECUTED.get(hint), ("no convolution or matrix product: precision is the hint's",)

@@ -7,17 +7,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import edgecv
 from edgecv.bench import statistics
 from edgecv.errors import InferenceError
 from edgecv.hints import Hints
 
 SCHEMA = "edgecv.bench/1"
 _TIMEOUT_S = 600.0
+# As `python -m edgecv.bench.worker`, but for the working folder: it may hold anybody's files, so it
+# is not where modules are looked for. -P leaves it out, and edgecv's own place goes last.
+_WORKER = (
+    f"import sys; sys.path.append({str(Path(edgecv.__file__).parent.parent)!r}); "
+    "from edgecv.bench.worker import main; main()"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +117,27 @@ def _run(request: dict[str, Any]) -> tuple[dict[str, Any], float]:
     start = time.monotonic()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "edgecv.bench.worker"],
+            [sys.executable, "-P", "-c", _WORKER],
             input=json.dumps(request),
             capture_output=True,
             text=True,
-            timeout=_TIMEOUT_S,
+            errors="replace",
+            # Beyond what the steady run is to take: loading, warming up, and slow images.
+            timeout=_TIMEOUT_S + request["duration_s"] + request["warmup_s"],
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InferenceError(f"the benchmark's process failed: {error}") from None
     said: dict[str, Any] = {}
     for line in done.stdout.splitlines():
-        if line.startswith("{"):
-            said |= json.loads(line)
+        # An engine may print lines of its own.
+        with suppress(ValueError):
+            fact = json.loads(line)
+            said |= fact if isinstance(fact, dict) else {}
     if "error" in said:
         raise InferenceError(said["error"], remedy=said.get("remedy"))
-    if done.returncode != 0 or "first_result_s" not in said:
+    complete = "samples_ms" if request["duration_s"] > 0 else "first_result_s"
+    if done.returncode != 0 or complete not in said:
         tail = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
         raise InferenceError(
             f"the benchmark's process died with status {done.returncode}",

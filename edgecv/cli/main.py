@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -45,6 +46,9 @@ def main() -> None:
     """Run the command line and end the process."""
     # OpenCV's own log would repeat, in C++ terms, what our errors say.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal cannot show is printed with escapes, not lost with an error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = cli(standalone_mode=False) or 0
     except click.exceptions.Abort:
@@ -58,5 +62,10 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output went away: not our failure, and there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except OSError as error:
+        # A full disk, or a file that went away under us.
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {place}{error.strerror or error}", err=True)
         status = 1
     sys.exit(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -34,13 +35,14 @@ def parse_floats(text: str) -> tuple[float, ...]:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) not in (1, 3):
+    if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
         raise click.BadParameter(f"expected one number or three with commas; got {text!r}")
     return numbers
 
 
 _HINTS = (
-    click.option("--head", help="Which head decodes the outputs."),
+    click.option("--head", type=click.Choice(plugins.names("heads")),
+                 help="Which head decodes the outputs."),
     click.option("--head-option", "head_options", multiple=True, metavar="KEY=VALUE",
                  help="Option of the head; the value is JSON or plain text. May be repeated."),
     click.option("--task", help="What the model does, such as detect or classify."),
@@ -68,7 +70,8 @@ _HINTS = (
 
 _RUN = (
     click.option("--variant", help="Variant of the bundle; default: the first that can run."),
-    click.option("--backend", help="Engine to run with."),
+    click.option("--backend", type=click.Choice(plugins.names("backends")),
+                 help="Engine to run with."),
     click.option("--threads", type=click.IntRange(1, 1024),
                  help="Threads of one inference; default: the CPUs this process may use."),
     click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16", "auto"]),
@@ -86,7 +89,7 @@ def hint_options(command: F) -> F:
     def run(*args: Any, **kwargs: Any) -> Any:
         kwargs["hints"] = Hints(
             origin="option",
-            head=_known_head(kwargs.pop("head")),
+            head=kwargs.pop("head"),
             head_options=_head_options(kwargs.pop("head_options")) or None,
             labels=_labels(kwargs.pop("labels")),
             size_hw=kwargs.pop("size"),
@@ -144,17 +147,6 @@ def model_options(command: F) -> F:
     return hint_options(run)  # type: ignore[return-value]  # wraps keeps what click looks at
 
 
-def _known_head(name: str | None) -> str | None:
-    if name is not None and name not in plugins.names("heads"):
-        raise UsageError(
-            "no such head",
-            where="--head",
-            expected=f"one of {', '.join(plugins.names('heads'))}",
-            got=repr(name),
-        )
-    return name
-
-
 def _head_options(pairs: tuple[str, ...]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for pair in pairs:
@@ -174,7 +166,8 @@ def _labels(path: Path | None) -> tuple[str, ...] | None:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot be read: {error}", where=f"--labels {path}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot be read: {reason}", where=f"--labels {path}") from None
     # A line in the middle that is empty is a class without a name; at the end it is nothing.
     while lines and not lines[-1].strip():
         lines.pop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,24 +16,55 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_ENDLESS = 10_000
+
 
 def console(*, stderr: bool = False) -> Console:
-    """Make a console; plain text where the stream is no terminal."""
+    """Make a console; plain text where the stream is no terminal.
+
+    File names and labels are printed as they are: no markup, no emoji. Where no terminal sets the
+    width, lines are as long as they need to be.
+    """
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _ENDLESS
+    return Console(
+        stderr=stderr, highlight=False, markup=False, emoji=False, width=width, soft_wrap=True
+    )
 
 
 def table(title: str, *columns: str) -> Table:
     """Make a table; columns whose name ends in ``>`` are aligned to the right."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=Text(title), title_justify="left", header_style="bold")
+    made = Table(title=Text(title), title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for column in columns:
         name = column.rstrip(">")
         made.add_column(name, justify="right" if column != name else "left", overflow="fold")
     return made
+
+
+def check_target(target: str | None) -> None:
+    """Refuse a place for JSON that cannot be written, before the work is done.
+
+    Raises:
+        UsageError: its folder is missing or closed to us, or it is a folder itself.
+    """
+    if target in (None, "-"):
+        return
+    path = Path(str(target))
+    reason = None
+    if path.is_dir():
+        reason = "it is a folder"
+    elif not path.parent.is_dir():
+        reason = "its folder does not exist"
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        reason = "no permission"
+    if reason:
+        raise UsageError(f"cannot be written: {reason}", where=f"--json {target}")
 
 
 @contextmanager
@@ -44,7 +76,8 @@ def json_stream(target: str | None) -> Iterator[IO[str] | None]:
         yield sys.stdout
     else:
         try:
-            file = Path(target).open("w", encoding="utf-8")  # noqa: SIM115  # closed below
+            # A file name that is not UTF-8 comes as lone surrogates; escaped, they are JSON.
+            file = Path(target).open("w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  # closed below
         except OSError as error:
             raise UsageError(
                 f"cannot be written: {error.strerror}", where=f"--json {target}"

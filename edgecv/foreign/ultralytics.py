@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ast
 import json
+import reprlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,10 @@ from typing import Any
 from edgecv.errors import DependencyMissingError, ModelLoadError
 from edgecv.hints import Hints
 
-_MAX_BYTES = 4 * 2**20
+# Thousands of class names take less.
+_MAX_BYTES = 2**20
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ZIP_FAULTS = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
@@ -37,7 +42,7 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     raw, zipped_text = _find(path, metadata)
     if raw is None:
         return None
-    task = str(raw.get("task", ""))
+    task = _text(raw.get("task")) or ""
     args = raw.get("args") if isinstance(raw.get("args"), dict) else {}
     options: dict[str, Any] = {}
     head: str | None = None
@@ -71,6 +76,8 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
 
 def _find(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, bool]:
     """Return the metadata as Python values, and whether it is the old text behind a TFLite file."""
+    # OpenVINO keeps an ONNX file's properties, in files converted from it too, in this section.
+    metadata = {key.removeprefix("framework/"): value for key, value in metadata.items()}
     if {"task", "names", "stride"} <= metadata.keys():
         return {key: _literal(value) for key, value in metadata.items()}, False
     if path.suffix == ".xml":
@@ -87,7 +94,7 @@ def _literal(value: str) -> Any:
         return value
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return value
 
 
@@ -105,7 +112,10 @@ def _yaml(path: Path) -> dict[str, Any] | None:
     try:
         data = yaml.safe_load(path.read_bytes())
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelLoadError(f"not valid YAML: {error}", where=str(path)) from None
+        reason = " ".join(str(error).split())
+        raise ModelLoadError(f"not valid YAML: {reason}", where=str(path)) from None
+    except OSError as error:
+        raise ModelLoadError(f"cannot be read: {error.strerror}", where=str(path)) from None
     return data if isinstance(data, dict) and {"task", "names"} <= data.keys() else None
 
 
@@ -114,14 +124,14 @@ def _zipped(path: Path) -> tuple[dict[str, Any] | None, bool]:
     try:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist()[:16]:
-                if info.file_size > _MAX_BYTES:
+                if info.file_size > _MAX_BYTES or info.compress_type not in _COMPRESSIONS:
                     continue
                 text = archive.read(info).decode("utf-8", "replace")
                 newer = info.filename.endswith(".json")
                 data = json.loads(text) if newer else _literal(text)
                 if isinstance(data, dict) and {"task", "names"} <= data.keys():
                     return data, not newer
-    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, NotImplementedError) as error:
+    except (*_ZIP_FAULTS, ValueError, OSError, RuntimeError, EOFError) as error:
         raise ModelLoadError(
             f"the metadata behind the model is broken: {error}", where=str(path)
         ) from None
@@ -133,16 +143,16 @@ def _labels(names: Any, path: Path) -> tuple[str, ...] | None:
     if names is None:
         return None
     if isinstance(names, list | tuple):
-        return tuple(map(str, names))
+        names = dict(enumerate(names))
     try:
-        by_id = {int(key): str(value) for key, value in names.items()}
+        by_id = {int(key): _name(value) for key, value in names.items()}
         return tuple(by_id[i] for i in range(len(by_id)))
-    except (AttributeError, ValueError, KeyError):
+    except (AttributeError, TypeError, ValueError, KeyError, OverflowError):
         raise ModelLoadError(
             "class names cannot be used",
             where=f"{path}: names",
             expected="a list, or a dictionary from 0 to the last class without a gap",
-            got=repr(names)[:80],
+            got=reprlib.repr(names)[:80],
         ) from None
 
 
@@ -153,12 +163,23 @@ def _size(value: Any, path: Path) -> tuple[int, int] | None:
     sides = (value, value) if isinstance(value, int) else value
     try:
         height, width = (int(side) for side in sides)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ModelLoadError(
-            "cannot be used", where=f"{path}: imgsz", expected="[height, width]", got=repr(value)
+            "cannot be used",
+            where=f"{path}: imgsz",
+            expected="[height, width]",
+            got=reprlib.repr(value)[:80],
         ) from None
     return height, width
 
 
+def _name(value: Any) -> str:
+    """Return a class name; numbers and words that YAML takes for others are names, too."""
+    if not isinstance(value, str | int | float):
+        raise ValueError("not a name")
+    return str(value)
+
+
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    """Return a text; a list or dictionary is none, and may be huge when it is written out."""
+    return str(value) if isinstance(value, str | int | float) else None

@@ -18,7 +18,6 @@ output                                     fit       why
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -42,8 +41,7 @@ PIXELS = Pixels("letterbox", "rgb", (0, 0, 0), (255, 255, 255))
 _MAX_ROWS = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options(DetectionOptions):
+class Options(DetectionOptions, kw_only=True):
     """How to read the tensor; ``iou`` and ``class_aware`` have no effect.
 
     Attributes:

@@ -19,7 +19,6 @@ output                            fit       why
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -42,8 +41,7 @@ PIXELS = Pixels("stretch", "bgr", (0, 0, 0), (255, 255, 255))
 _STRIDE = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options(DetectionOptions):
+class Options(DetectionOptions, kw_only=True):
     """How to read the tensor; nothing beyond what every detector has."""
 
 

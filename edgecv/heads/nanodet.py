@@ -24,7 +24,6 @@ six, and a size is free               POSSIBLE  rows cannot be checked
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,8 +39,7 @@ _STRIDES = (8, 16, 32)
 _USUAL_WIDTH = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options(DetectionOptions):
+class Options(DetectionOptions, kw_only=True):
     """How to read the tensors.
 
     Attributes:

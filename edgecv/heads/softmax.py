@@ -16,18 +16,19 @@ another number, at least 2   POSSIBLE  an embedding looks alike
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from edgecv.errors import HeadError
 from edgecv.head import Fit, Pixels, only_output, output_shapes, wrong_shape
+from edgecv.record import Record
 from edgecv.results.classes import Classes
 from edgecv.types import Array, Float32, TensorSpec
 
 TASK = "classify"
-# ImageNet's usual evaluation. The resize averages what it shrinks, as Pillow's and torchvision's do:
-# plain bilinear sampling gives other pixels, and other top-1 figures, than models are evaluated with.
+# ImageNet's usual evaluation. The resize averages what it shrinks, as those of Pillow and
+# torchvision do: plain bilinear sampling gives other pixels, and other top-1 figures, than the ones
+# that models are evaluated with.
 PIXELS = Pixels(
     "crop",
     "rgb",
@@ -38,8 +39,7 @@ PIXELS = Pixels(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Record, kw_only=True):
     """How to read the tensor.
 
     Attributes:

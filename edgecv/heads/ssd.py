@@ -13,7 +13,6 @@ Recognised by shape: ``[1, 1, N, 7]`` is CERTAIN; nothing else has rows of seven
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,8 +25,7 @@ TASK = "detect"
 PIXELS = Pixels("stretch", "bgr", (0, 0, 0), (1, 1, 1))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options(DetectionOptions):
+class Options(DetectionOptions, kw_only=True):
     """How to read the tensor; ``iou`` and ``class_aware`` have no effect.
 
     Attributes:

@@ -20,7 +20,6 @@ two outputs                              NO        instance masks
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,8 +43,7 @@ PIXELS = Pixels("letterbox", "rgb", (0, 0, 0), (255, 255, 255))
 _PYRAMIDS = ((8, 16, 32), (8, 16, 32, 64))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options(DetectionOptions):
+class Options(DetectionOptions, kw_only=True):
     """How to read the tensor.
 
     Attributes:

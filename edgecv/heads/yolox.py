@@ -21,7 +21,6 @@ output                                 fit       why
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,8 +44,7 @@ PIXELS = Pixels("letterbox-topleft", "bgr", (0, 0, 0), (1, 1, 1), rounding="floo
 _STRIDES = (8, 16, 32)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options(DetectionOptions):
+class Options(DetectionOptions, kw_only=True):
     """How to read the tensor.
 
     Attributes:

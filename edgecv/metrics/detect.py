@@ -28,7 +28,11 @@ from edgecv.truth import BoxTruth
 from edgecv.types import Array
 
 TRUTH = BoxTruth
-MODEL_OPTIONS: Mapping[str, Any] = {"confidence": 0.001, "max_detections": 300}
+MODEL_OPTIONS: Mapping[str, Any] = {
+    "confidence": 0.001,
+    "max_detections": 300,
+    "multi_label": True,
+}
 NAMES = (
     *("map", "map50", "map75", "map_small", "map_medium", "map_large"),
     *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),

@@ -6,11 +6,10 @@ Each module names its ``TASK`` and its ``RESULT``, a class with ``to_source``, `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from edgecv.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Record):
     """How far two results of one image are apart.
 
     Attributes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgecv.record import Record, field
 from edgecv.results import Difference
 from edgecv.types import Float32, Int32
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 TASK = "classify"
 
 
-@dataclass(slots=True)
-class Classes:
+class Classes(Record):
     """The top K classes, most likely first; K may be 0.
 
     Attributes:

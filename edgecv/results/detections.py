@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgecv import boxes
+from edgecv.record import Record, field
 from edgecv.results import Difference
 from edgecv.types import Array, Float32, Int32
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 TASK = "detect"
 
 
-@dataclass(slots=True)
-class Detections:
+class Detections(Record):
     """N detections; N may be 0.
 
     Attributes:
@@ -55,7 +54,8 @@ class Detections:
 
     def __getitem__(self, index: Array | slice | Sequence[int]) -> Detections:
         """Select detections by mask, slice or indices; `dropped` stays as it was."""
-        picked = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "dropped"}
+        arrays = ("xyxy", "score", "class_id")
+        picked = {name: getattr(self, name)[index] for name in arrays}
         return Detections(**picked, dropped=self.dropped)
 
     def to_source(self, geometry: Geometry) -> Detections:

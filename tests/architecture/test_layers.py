@@ -17,15 +17,15 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # From the ground up; a module may import from its own line (unless it is a plug-in) and from below.
 LAYERS = [
-    ["errors", "types", "plugins", "cpu"],
-    ["boxes", "geometry", "schema", "members", "host", "hints", "image_files", "exif", "session",
-     "onnx_file", "image_header", "card"],
+    ["errors", "plugins", "record", "types"],
+    ["boxes", "geometry", "schema", "json_schema", "members", "host", "hints", "image_files", "exif", "session",
+     "onnx_file", "external_data", "image_header", "card"],
     ["manifest", "results"],
     ["bundle", "codecs", "foreign", "head", "truth", "metric"],
-    ["bundle_writer", "preprocess", "candidates", "dataset", "average_precision", "result",
+    ["bundle_writer", "preprocess", "candidates", "head_check", "dataset", "average_precision", "result",
      "probe", "class_map"],
     ["heads", "backends", "datasets", "metrics"],
-    ["describe"],
+    ["engines", "describe"],
     ["model"],
     ["loading"],
     ["packing", "verification", "evaluation", "drawing"],
@@ -110,7 +110,7 @@ def loaded_after(code: str) -> set[str]:
     [
         "import edgecv",
         "from edgecv import load, open_bundle, Model, Result, Detections, Manifest",
-        "import edgecv.describe as d; [d.load_backend(n) for n in d.plugins.names('backends')]",
+        "import edgecv.engines as d; [d.load_backend(n) for n in d.plugins.names('backends')]",
         "import edgecv.plugins as p; [p.load('heads', n) for n in p.names('heads')]",
         "import edgecv.preprocess, edgecv.codecs, edgecv.result",
     ],

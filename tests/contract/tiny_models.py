@@ -102,9 +102,7 @@ def onnx_file(
     if external is None:
         path.write_bytes(model.SerializeToString())
     else:
-        onnx.save(
-            model, str(path), save_as_external_data=True, location=external, size_threshold=0
-        )
+        onnx.save(model, str(path), save_as_external_data=True, location=external, size_threshold=0)
     return path
 
 
@@ -157,7 +155,7 @@ def _qdq() -> tuple[list[Any], list[Any]]:
 def _dynamic() -> tuple[list[Any], list[Any]]:
     from onnx import TensorProto, helper, numpy_helper
 
-    _, (integers, scale, zero) = _quantized_weights()
+    _, (integers, _scale, zero) = _quantized_weights()
     return [
         helper.make_node("DynamicQuantizeLinear", ["x"], ["xq", "xs", "xz"]),
         helper.make_node("ConvInteger", ["xq", "wq", "xz", "wz"], ["yi"], pads=[1, 1, 1, 1]),
@@ -270,7 +268,9 @@ def _tflite(kind: str, batch_free: bool) -> bytes:
         bias = tensor("b", [FILTERS], types.INT32, zeros, SCALE / 127)
     else:
         if kind == "int8-weights":
-            stored = tensor("wq", [*w.shape], types.INT8, np.round(w * 127).astype(np.int8), 1 / 127)
+            stored = tensor(
+                "wq", [*w.shape], types.INT8, np.round(w * 127).astype(np.int8), 1 / 127
+            )
         elif kind == "fp16":
             stored = tensor("wh", [*w.shape], types.FLOAT16, w.astype(np.float16))
         if kind in ("int8-weights", "fp16"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import edgecv
+from edgecv.class_map import class_table
 from edgecv.dataset import open_dataset
 from edgecv.evaluation import evaluate
 from edgecv.hints import Hints
@@ -60,8 +61,9 @@ def test_mobilenet_on_imagenet200(real_dir):
         resize="crop",
         crop_ratio=0.875,
         color="rgb",
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
+        # The input's own scale is 1/128 around 128, so this hands over the raw bytes.
+        mean=(128.0, 128.0, 128.0),
+        std=(128.0, 128.0, 128.0),
     )
     dataset = open_dataset(real_dir / "data/imagenet200", labels=labels)
     path = folder / "mobilenet_v2_1.0_224_quant.tflite"
@@ -72,6 +74,14 @@ def test_mobilenet_on_imagenet200(real_dir):
     assert evaluation.precision == "int8"
     low, high = evaluation.ci95["top1"]
     assert low < evaluation.metrics["top1"] < high
+
+
+def test_labels_of_folders_and_model_are_matched_by_name(real_dir):
+    labels = (real_dir / "models/coral/imagenet_labels.txt").read_text().splitlines()
+    dataset = open_dataset(real_dir / "data/imagenet200")
+    ids = class_table(dataset.labels, labels).ids
+    assert len(ids) == 200
+    assert [labels[i] for i in ids] == list(dataset.labels)
 
 
 def test_labels_without_image_and_images_without_label(real_dir):

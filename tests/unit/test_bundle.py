@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -41,7 +40,7 @@ def make_manifest(**changes: object) -> Manifest:
         variants=(variant,),
         golden=(Golden(image=image, expected={"null": {"classes": []}}),),
     )
-    return dataclasses.replace(manifest, **changes)
+    return manifest.replace(**changes)
 
 
 @pytest.fixture(params=["archive", "folder"])

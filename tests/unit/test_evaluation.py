@@ -175,7 +175,7 @@ def test_task_without_a_metric(tmp_path):
 def test_classes_in_another_order_are_matched_by_name(tmp_path):
     dataset = make_dataset(tmp_path, TRUTHS, labels=("cat", "traffic light"))
     table = np.array([2, 0], np.int32)
-    found = {name: replace(d, class_id=table[d.class_id]) for name, d in answers().items()}
+    found = {name: d.replace(class_id=table[d.class_id]) for name, d in answers().items()}
     model = Fake(found, labels=("Traffic_Light", "dog", "cat"))
     assert evaluate(model, dataset, bootstrap=0).metrics["map"] == pytest.approx(1)
     assert evaluate(model, dataset, bootstrap=0, class_map="index").metrics["map"] == 0

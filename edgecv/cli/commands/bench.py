@@ -8,10 +8,13 @@ from typing import Any
 
 import click
 
+from edgecv import plugins
 from edgecv.cli import output
 from edgecv.cli.options import hint_options
 from edgecv.errors import EdgecvError, UsageError
 from edgecv.hints import Hints
+
+_STAGES = ("decode", "preprocess", "infer", "postprocess")
 
 
 @click.command("bench")
@@ -25,7 +28,11 @@ from edgecv.hints import Hints
     help="Image, folder or glob; may be repeated. Default: the bundle's golden images.",
 )
 @click.option("--variant", help="Only this variant; default: every one that can run here.")
-@click.option("--backend", help="Only this engine; `all` for every one that opens a bare file.")
+@click.option(
+    "--backend",
+    type=click.Choice([*plugins.names("backends"), "all"]),
+    help="Only this engine; `all` for every one that opens a bare file.",
+)
 @click.option(
     "--threads",
     default="",
@@ -78,6 +85,9 @@ def command(
     from edgecv.bench.environment import environment
 
     counts = _threads(threads)
+    output.check_target(json_target)
+    if not model.exists():
+        raise UsageError("no such file or folder", where=str(model))
     screen = output.console(stderr=True)
     results, failures = [], []
     with tempfile.TemporaryDirectory(prefix="edgecv-bench-") as scratch:
@@ -108,7 +118,7 @@ def command(
         "failures": failures,
     }
     output.write_json(json_target, report)
-    if json_target != "-":
+    if results and json_target != "-":
         _print(model, results)
     return 1 if failures or not results else 0
 
@@ -160,7 +170,7 @@ def _cells(
     """Lay out the matrix: variants or backends, times threads."""
     from edgecv.bench.runner import Cell
     from edgecv.bundle import is_bundle, open_bundle
-    from edgecv.describe import backends_for, choose_backend, find_model_file, load_backend
+    from edgecv.engines import backends_for, choose_backend, find_model_file, why_not
     from edgecv.loading import choose_variant
 
     chosen: list[tuple[dict[str, Any], str | None]] = []
@@ -169,6 +179,7 @@ def _cells(
             raise UsageError(
                 f"a bundle says itself how it is fed and read: {', '.join(hints.given())}",
                 where=str(model),
+                remedy="pack the model file anew with these options",
             )
         with open_bundle(model) as bundle:
             manifest = bundle.manifest
@@ -180,13 +191,15 @@ def _cells(
             variants = [
                 v
                 for v in manifest.variants
-                if wanted in (None, v.backend) and load_backend(v.backend).version()
+                if wanted in (None, v.backend) and why_not(v.backend) is None
             ]
         chosen = [({"variant": v.id}, v.precision) for v in variants]
     else:
+        if variant is not None:
+            raise UsageError("a bare model file has no variants", where=str(model))
         path = find_model_file(model)
         if backend == "all":
-            names = [name for name in backends_for(path) if load_backend(name).version()]
+            names = [name for name in backends_for(path) if why_not(name) is None]
         else:
             names = [choose_backend(path, backend)]
         if not trusted:
@@ -204,30 +217,33 @@ def _cells(
 
 
 def _print(model: Path, results: list[dict[str, Any]]) -> None:
+    columns = ("variant", "ran in", "threads>")
     table = output.table(
-        str(model), "variant", "precision", "threads>", "cold start>", "preprocess>", "infer>",
-        "postprocess>", "total p50>", "p90>", "p99>", "images/s>", "peak RSS>", "validity",
-    )  # fmt: skip
+        str(model), *columns, "cold start>", "p50>", "p90>", "p99>", "images/s>", "peak RSS>"
+    )
+    stages = output.table("stages, p50", *columns[::2], *(f"{stage}>" for stage in _STAGES))
     for result in results:
         latency = result["latency_ms"]
         peak = result["memory_bytes"]["peak_rss"]
+        doubt = "*" if result["validity"]["reasons"] else ""
+        name, threads = result["variant"] + doubt, str(result["threads"])
         table.add_row(
-            result["variant"],
+            name,
             result["precision_actual"] or "-",
-            str(result["threads"]),
+            threads,
             f"{result['cold_start_ms']['p50']:.0f}",
-            *(_ms(latency[stage]["p50"]) for stage in ("preprocess", "infer", "postprocess")),
             *(_ms(latency["total"][q]) for q in ("p50", "p90", "p99")),
             f"{result['throughput']:.1f}",
             f"{peak / 2**20:.0f} MiB" if peak else "-",
-            result["validity"]["status"],
         )
+        stages.add_row(name, threads, *(_ms(latency[stage]["p50"]) for stage in _STAGES))
     screen = output.console()
     screen.print(table)
-    screen.print("milliseconds; total includes decoding; - means too few samples to say")
+    screen.print(stages)
+    screen.print("milliseconds, decoding included; - means too few samples to say")
     for result in results:
         for reason in result["validity"]["reasons"]:
-            screen.print(f"{result['variant']}, {result['threads']} threads: {reason}")
+            screen.print(f"* {result['variant']}, {result['threads']} thread(s): {reason}")
 
 
 def _ms(value: float | None) -> str:

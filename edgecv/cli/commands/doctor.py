@@ -21,8 +21,10 @@ def command(json_target: str | None) -> int:
 
     The exit status is 1 if no engine is installed.
     """
+    from rich.text import Text
+
     from edgecv.bench.environment import environment
-    from edgecv.describe import load_backend
+    from edgecv.engines import load_backend
 
     facts = environment()
     tools = {name: find_spec(name) is not None for name in _TOOLS}
@@ -50,16 +52,17 @@ def command(json_target: str | None) -> int:
     engines = output.table("engines", "backend", "opens", "version", "how to get it")
     for name, version in facts["engines"].items():
         backend = load_backend(name)
-        remedy = f"pip install 'edgecv[{backend.EXTRA}]'" if backend.EXTRA else ""
+        package = f"edgecv[{backend.EXTRA}]" if backend.EXTRA else "edgecv"
+        remedy = f"pip install '{package}'"
         engines.add_row(
             name,
             " ".join(backend.SUFFIXES),
-            version or "[yellow]not installed[/]",
-            "" if version else remedy.replace("[", "\\["),
+            version or Text("not installed", "yellow"),
+            "" if version else remedy,
         )
     screen.print(engines)
     for name, present in tools.items():
         if not present:
             extra, use = _TOOLS[name]
-            screen.print(f"{name} is missing ({use}): pip install 'edgecv\\[{extra}]'")
+            screen.print(f"{name} is missing ({use}): pip install 'edgecv[{extra}]'")
     return 0 if usable else 1

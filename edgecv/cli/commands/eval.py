@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgecv import plugins
 from edgecv.cli import output
 from edgecv.cli.options import Opener, model_options
 
@@ -20,14 +21,19 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     required=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, path_type=Path),
     help="data.yaml, COCO JSON, a Pascal VOC folder, or a folder of class folders.",
 )
 @click.option("--split", default="val", show_default=True, help="Part of the data to measure.")
-@click.option("--format", "format_", help="Format of the data, where it cannot be told.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(plugins.names("datasets")),
+    help="Format of the data, where it cannot be told.",
+)
 @click.option(
     "--images",
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the images, where it is not beside the annotations.",
 )
 @click.option(
@@ -63,26 +69,29 @@ def command(
     Detection runs at confidence 0.001 unless --conf says otherwise, as mAP asks for. Intervals come
     from a bootstrap over images.
     """
+    from rich.markup import escape
     from rich.progress import Progress
 
     from edgecv.dataset import open_dataset
     from edgecv.evaluation import evaluate
 
-    with open_model(model) as opened, Progress(console=output.console(stderr=True)) as bar:
+    output.check_target(json_target)
+    with open_model(model) as opened:
         dataset = open_dataset(
             data, split, format_, task=opened.task, labels=opened.labels, images=images
         )
-        work = bar.add_task(f"{dataset.name} {split}", total=None)
-        evaluation = evaluate(
-            opened,
-            dataset,
-            limit=limit,
-            confidence=open_model.options["confidence"],
-            iou=open_model.options["iou"],
-            class_map=class_map,  # type: ignore[arg-type]  # click.Choice checked it
-            progress=lambda done, total: bar.update(work, completed=done, total=total),
-            bootstrap=bootstrap,
-        )
+        with Progress(console=output.console(stderr=True)) as bar:
+            work = bar.add_task(escape(f"{dataset.name} {split}"), total=None)
+            evaluation = evaluate(
+                opened,
+                dataset,
+                limit=limit,
+                confidence=open_model.options["confidence"],
+                iou=open_model.options["iou"],
+                class_map=class_map,  # type: ignore[arg-type]  # click.Choice checked it
+                progress=lambda done, total: bar.update(work, completed=done, total=total),
+                bootstrap=bootstrap,
+            )
     output.write_json(json_target, evaluation.to_json())
     if json_target != "-":
         _print(model, evaluation)
@@ -108,6 +117,6 @@ def _print(model: Path, evaluation: Evaluation) -> None:
     if evaluation.problems:
         screen.print(f"{evaluation.skipped} images skipped, {len(evaluation.problems)} problems:")
         for problem in evaluation.problems[:10]:
-            screen.print(f"  {problem}", markup=False)
+            screen.print(f"  {problem}")
         if len(evaluation.problems) > 10:
             screen.print(f"  ... and {len(evaluation.problems) - 10} more; --json lists them all")

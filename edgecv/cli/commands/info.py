@@ -19,6 +19,7 @@ from edgecv.manifest import Manifest
 @click.option("--json", "json_target", metavar="FILE|-", help="Write everything as JSON.")
 def command(model: Path, open_model: Opener, json_target: str | None) -> None:
     """Say what MODEL is, how it is fed and read, and which engine would run it here."""
+    output.check_target(json_target)
     with open_model(model) as opened:
         info = opened.info
         labels = opened.labels
@@ -40,7 +41,7 @@ def command(model: Path, open_model: Opener, json_target: str | None) -> None:
         "task": f"{info.task}, head {info.head} (told by {info.told_by})",
         "labels": f"{len(labels)}: {shown}" if labels else "none",
         "input": _input(info.input),
-        "runs": f"{info.variant} on {info.engine}, {info.device}, {info.threads} threads",
+        "runs": f"{info.variant} on {info.engine}, {info.device}, {info.threads} thread(s)",
         "precision": info.precision or "not told by the engine",
         "tensors": f"{'; '.join(info.inputs)} -> {'; '.join(info.outputs)}",
         "model size": f"{info.model_bytes / 2**20:.2f} MiB",
@@ -57,7 +58,8 @@ def command(model: Path, open_model: Opener, json_target: str | None) -> None:
 def _input(spec: Any) -> str:
     height, width = spec.size_hw
     mean, std = (",".join(f"{v:g}" for v in values) for values in (spec.mean, spec.std))
-    return f"{width}x{height} {spec.color}, {spec.resize}, (pixel - {mean}) / {std}"
+    resize = f"crop {spec.crop_ratio:g}" if spec.resize == "crop" else spec.resize
+    return f"{width}x{height} {spec.color}, {resize}, (pixel - {mean}) / {std}"
 
 
 def _print_manifest(screen: Any, manifest: Manifest) -> None:

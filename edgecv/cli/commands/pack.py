@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from edgecv import plugins
 from edgecv.bundle import open_bundle
 from edgecv.cli.options import hint_options
 from edgecv.hints import Hints
+from edgecv.image_files import expand
 from edgecv.packing import pack
 
 
@@ -31,13 +32,14 @@ from edgecv.packing import pack
     "--backend",
     "backends",
     multiple=True,
+    type=click.Choice(plugins.names("backends")),
     help="Only for this engine; may be repeated. Default: every installed one.",
 )
 @click.option(
     "--golden",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="Image whose results are recorded, for `edgecv verify`; may be repeated.",
+    metavar="IMAGES",
+    help="Image, folder or glob whose results are recorded, for `edgecv verify`; may be repeated.",
 )
 @click.option(
     "--conf",
@@ -59,7 +61,7 @@ def command(
     license_: str | None,
     description: str | None,
     backends: tuple[str, ...],
-    golden: tuple[Path, ...],
+    golden: tuple[str, ...],
     confidence: float | None,
     iou: float | None,
     force: bool,
@@ -67,8 +69,7 @@ def command(
     """Make a bundle of MODELS that need no conversion; several files make several variants."""
     thresholds = {"confidence": confidence, "iou": iou}
     options = {key: value for key, value in thresholds.items() if value is not None}
-    hints = replace(
-        hints,
+    hints = hints.replace(
         name=name,
         license=license_,
         description=description,
@@ -79,7 +80,7 @@ def command(
         output,
         hints=hints,
         backends=backends,
-        golden=golden,
+        golden=expand(golden),
         version=version,
         trusted=trusted,
         overwrite=force,

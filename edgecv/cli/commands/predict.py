@@ -11,7 +11,7 @@ import click
 
 from edgecv.cli import output
 from edgecv.cli.options import Opener, model_options
-from edgecv.errors import ImageError
+from edgecv.errors import ImageError, UsageError
 from edgecv.model import Model
 from edgecv.result import Result
 from edgecv.results.detections import Detections
@@ -52,21 +52,29 @@ def command(
     from edgecv.image_files import expand
 
     paths = expand(sources, recursive=recursive)
+    writer = _Saver(folder) if folder else None
     failures = 0
     with open_model(model) as opened, output.json_stream(json_target) as stream:
-        writer = _Saver(folder) if folder else None
+        for note in (*opened.info.skipped, *opened.info.notes):
+            click.echo(f"note: {note}", err=True)
         for path in paths:
             try:
                 result = opened(path)
-                saved = writer.save(path, result) if writer else None
             except ImageError as error:
                 failures += 1
                 click.echo(f"error: {error}", err=True)
                 _write(stream, {"source": str(path), "error": error.message})
                 continue
             _write(stream, result.to_json())
+            saved = ""
+            if writer:
+                try:
+                    saved = f" -> {writer.save(path, result)}"
+                except ImageError as error:
+                    failures += 1
+                    click.echo(f"error: {error}", err=True)
             if json_target != "-":
-                click.echo(_sentence(result, opened) + (f" -> {saved}" if saved else ""))
+                click.echo(_sentence(result, opened) + saved)
     return 1 if failures else 0
 
 
@@ -82,7 +90,7 @@ def _sentence(result: Result, model: Model) -> str:
     value = result.value
     if isinstance(value, Detections):
         counts = Counter(int(c) for c in value.class_id)
-        found = ", ".join(f"{n} {_name(model, c)}" for c, n in counts.most_common()) or "nothing"
+        found = ", ".join(f"{n}x {_name(model, c)}" for c, n in counts.most_common()) or "nothing"
         if value.dropped:
             found += f" ({value.dropped} more beyond the limit)"
     else:
@@ -95,9 +103,15 @@ def _name(model: Model, class_id: int) -> str:
 
 
 class _Saver:
-    """Draw results into a folder under names that do not collide."""
+    """Draw results into a folder, made if need be, under names that do not collide."""
 
     def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"cannot be made: {error.strerror}", where=f"--save {folder}"
+            ) from None
         self.folder = folder
         self.taken: set[str] = set()
 
@@ -109,7 +123,6 @@ class _Saver:
         names = (f"{path.stem}{'' if i == 1 else f'-{i}'}.jpg" for i in range(1, 10**9))
         name = next(name for name in names if name.casefold() not in self.taken)
         self.taken.add(name.casefold())
-        self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / name
         codecs.write(target, draw(codecs.read(path), result))
         return target

@@ -21,11 +21,14 @@ def command(bundle: Path, json_target: str | None) -> int:
     Every variant whose engine is installed replays the golden samples; the exit status is 1 if a
     difference is out of tolerance.
     """
+    from rich.text import Text
+
+    output.check_target(json_target)
     report = verify(bundle)
     output.write_json(json_target, report.to_json())
     if json_target != "-":
         screen = output.console()
-        title = f"{bundle}: {report.files} files, every hash as recorded"
+        title = f"{bundle}: every hash as recorded, {report.files} file(s)"
         if report.checks:
             table = output.table(
                 title, "variant", "golden", "score>", "box px>", "unmatched>", "status"
@@ -36,7 +39,7 @@ def command(bundle: Path, json_target: str | None) -> int:
                     check.variant,
                     check.image or "-",
                     *_numbers(check),
-                    f"[{_STYLE[check.status]}]{status}[/]",
+                    Text(status, _STYLE[check.status]),
                 )
             screen.print(table)
         else:

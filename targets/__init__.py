@@ -1,0 +1,1 @@
+"""What is known about boards, installed as ``edgecv.targets``."""

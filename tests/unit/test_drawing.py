@@ -1,0 +1,132 @@
+"""Pictures of results: on the image, inside of it, and of every kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgecv.drawing import color_of, draw
+from edgecv.result import Result, Timings
+from edgecv.results.classes import Classes
+from edgecv.results.detections import Detections
+from tests import models
+
+TIMINGS = Timings(0, 0, 0, 0, 0)
+
+
+def detections(boxes: Any, labels: tuple[str, ...] = models.LABELS, hw: Any = (120, 160)) -> Result:
+    n = len(boxes)
+    value = Detections(
+        np.array(boxes, np.float32).reshape(n, 4),
+        np.linspace(0.9, 0.5, n, dtype=np.float32),
+        np.arange(n, dtype=np.int32),
+    )
+    return Result(value, "", hw, labels, TIMINGS)
+
+
+def classes(*ids: int, labels: tuple[str, ...] = models.LABELS) -> Result:
+    scores = np.linspace(0.9, 0.1, len(ids), dtype=np.float32)
+    return Result(Classes(np.array(ids, np.int32), scores), "", (9, 9), labels, TIMINGS)
+
+
+def test_nothing_found_leaves_the_image_as_it_was() -> None:
+    image = models.image(hw=(30, 40))
+    for result in (detections([]), classes()):
+        drawn = draw(image, result)
+        assert drawn is not image
+        assert (drawn == image).all()
+
+
+def test_the_image_itself_is_not_touched() -> None:
+    image = models.image(hw=(120, 160), color=100)
+    before = image.copy()
+    drawn = draw(image, detections([[20, 40, 100, 90]]))
+    assert (image == before).all()
+    assert drawn.shape == image.shape
+    assert drawn.dtype == np.uint8
+
+
+def test_edges_are_drawn_where_the_box_is() -> None:
+    image = models.image(hw=(120, 160), color=100)
+    drawn = draw(image, detections([[20, 60, 100, 110]]))
+    color = color_of(0)
+    for y, x in ((60, 90), (110, 60), (85, 20), (85, 100)):
+        assert drawn[y, x].tolist() == pytest.approx(color, abs=20)
+    changed = (drawn != 100).any(axis=2)
+    assert not changed[85, 25:95].any()
+    assert not changed[115:].any()
+    assert not changed[:, 104:].any()
+    # The plate with the label stands on the upper left corner.
+    assert changed[52:59, 22:40].all()
+
+
+def test_the_best_lie_on_top() -> None:
+    image = models.image(hw=(120, 160), color=100)
+    box = [20, 60, 100, 110]
+    drawn = draw(image, detections([box, box]))
+    assert drawn[110, 60].tolist() == pytest.approx(color_of(0), abs=40)
+    assert np.abs(drawn[110, 60].astype(int) - color_of(1)).max() > 60
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [-50, -50, 500, 500],
+        [150, 110, 400, 300],
+        [-80, -80, -10, -10],
+        [0, 0, 160, 120],
+        [0, 0, 0, 0],
+        [159.6, 119.7, 160, 120],
+        [1e6, 1e6, 2e6, 2e6],
+    ],
+)
+@pytest.mark.parametrize("hw", [(120, 160), (1, 1), (1, 200), (200, 1), (8, 8)])
+def test_boxes_partly_or_wholly_outside(box: list[float], hw: tuple[int, int]) -> None:
+    # A margin around the image shows whether something is written beyond it.
+    big = np.full((hw[0] + 40, hw[1] + 40, 3), 7, np.uint8)
+    window = big[20:-20, 20:-20]
+    drawn = draw(window, detections([box]))
+    assert drawn.shape == (*hw, 3)
+    assert (big == 7).all()
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["", "Ärger", "猫", "a\nb", "tab\there", "x" * 500, "\0", "\udcff", "🐱 cat", "[bold]"],
+)
+def test_labels_of_every_kind(label: str) -> None:
+    image = models.image(hw=(60, 80), color=100)
+    assert (draw(image, detections([[10, 30, 60, 50]], (label,))) != 100).any()
+    assert (draw(image, classes(0, labels=(label,))) != 100).any()
+
+
+def test_accents_are_taken_off() -> None:
+    image = models.image(hw=(60, 160), color=100)
+    box = [[10, 30, 60, 50]]
+    with_accent = draw(image, detections(box, ("Äpfel é",)))
+    assert (with_accent == draw(image, detections(box, ("Apfel e",)))).all()
+
+
+def test_a_class_without_a_label_is_its_number() -> None:
+    image = models.image(hw=(60, 160), color=100)
+    box = [[10, 30, 60, 50]]
+    assert (draw(image, detections(box, ())) == draw(image, detections(box, ("0",)))).all()
+
+
+def test_classes_are_listed_from_the_top() -> None:
+    image = models.image(hw=(200, 200), color=100)
+    one, three = (draw(image, classes(*range(n))) for n in (1, 3))
+    rows_of_one = np.flatnonzero((one != 100).any(axis=(1, 2)))
+    rows_of_three = np.flatnonzero((three != 100).any(axis=(1, 2)))
+    assert rows_of_one.max() < rows_of_three.max()
+    assert (draw(models.image(hw=(1, 1)), classes(0, 1, 2))).shape == (1, 1, 3)
+
+
+def test_neighbouring_colours_differ() -> None:
+    colors = [np.array(color_of(i), int) for i in range(80)]
+    for a, b in zip(colors, colors[1:], strict=False):
+        assert np.abs(a - b).max() > 60
+    assert color_of(3) == color_of(3)
+    assert all(0 <= v <= 255 for v in color_of(10**6))
