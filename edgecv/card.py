@@ -1,6 +1,7 @@
 """What a bundle says about itself: where it came from, and what was measured on it."""
 
-from __future__ import annotations
+# Annotations are not postponed here: `edgecv.schema` reads them whenever a bundle is opened, and
+# would have to evaluate each.
 
 from typing import Annotated, Any
 

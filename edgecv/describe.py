@@ -32,6 +32,7 @@ class Description(Record):
         layout: of the image input, ``NCHW`` or ``NHWC``.
         told_by: who named the head: ``option``, the origin of metadata, or ``shapes``.
         hints: everything that was said, merged.
+        notes: what a user should know.
     """
 
     task: str
@@ -41,6 +42,7 @@ class Description(Record):
     layout: Literal["NCHW", "NHWC"]
     told_by: str
     hints: Hints
+    notes: tuple[str, ...] = ()
 
 
 def read_metadata(path: Path, metadata: Mapping[str, str]) -> Hints | None:
@@ -101,7 +103,18 @@ def describe(
         layout=layout,
         told_by=told_by,
         hints=hints,
+        notes=_doubt(head, name, inputs, outputs),
     )
+
+
+def _doubt(
+    head: Head, name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> tuple[str, ...]:
+    """Note that a head was named for outputs which do not look like its own."""
+    if head.recognise(inputs, outputs) is not Fit.NO:
+        return ()
+    shapes = "; ".join(map(str, outputs))
+    return (f"{shapes} does not look like an output of head {name}",)
 
 
 def _check_task(path: Path, hints: Hints) -> None:

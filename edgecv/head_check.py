@@ -78,7 +78,8 @@ def check_outputs(
     Raises:
         UsageError: the head refuses the shapes, or the labels are not as many as the classes.
     """
-    shapes = [tuple(1 if i == 0 else n for i, n in enumerate(spec.shape)) for spec in outputs]
+    # A free first axis is the batch; one image is decoded at a time.
+    shapes = [(1, *s.shape[1:]) if s.shape[:1] == (None,) else s.shape for s in outputs]
     if any(n is None for shape in shapes for n in shape):
         return
     if sum(math.prod(n or 0 for n in shape) for shape in shapes) > _MAX_VALUES:

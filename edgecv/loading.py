@@ -115,6 +115,7 @@ def _load_file(
             chosen_by="caller" if backend else "order",
             skipped=(),
             input=found.input,
+            notes=found.notes,
         )
         return Model(session, found.head, found.labels, info, layout=found.layout)
     except BaseException:
@@ -129,20 +130,22 @@ def _load_bundle(
     options: SessionOptions,
     precision: str | None,
 ) -> Model:
-    bundle = open_bundle(path)
+    bundle = open_bundle(path, verify=False)
     try:
         manifest = bundle.manifest
         variant, skipped = choose_variant(manifest, variant_id, backend)
-        source = bundle.source(variant)
         options = options.replace(
             precision=precision or variant.precision,
             extra=variant.engine_options,
         )
+
+        def open_session() -> Session:
+            # Every file, before the engine sees one of them.
+            bundle.verify()
+            return load_backend(variant.backend).open_session(bundle.source(variant), options)
+
         session = _open_meanwhile(
-            variant.backend,
-            source,
-            options,
-            lambda: _check_head(manifest, f"{path}: manifest.json"),
+            open_session, lambda: _check_head(manifest, f"{path}: manifest.json")
         )
         try:
             from edgecv.model import Model
@@ -150,7 +153,7 @@ def _load_bundle(
             _check_tensors(session, variant, f"{path}: variant {variant.id}")
             info = model_info(
                 session,
-                source,
+                bundle.source(variant),
                 name=manifest.name,
                 task=manifest.task,
                 head=manifest.head.name,
@@ -261,20 +264,18 @@ def choose_variant(
     )
 
 
-def _open_meanwhile(
-    backend: str, source: ModelSource, options: SessionOptions, check: Callable[[], None]
-) -> Session:
-    """Open the session in a thread; meanwhile import the rest of the pipeline, and run a check.
+def _open_meanwhile(open_session: Callable[[], Session], check: Callable[[], None]) -> Session:
+    """Open a session in a thread; meanwhile import the rest of the pipeline, and run a check.
 
-    Engines let go of the interpreter while they compile a network. On a machine with a second core
-    the imports that the first image needs are then free.
+    Hashing, and some engines' compilation, let go of the interpreter: on a machine with a second
+    core the imports that the first image needs are then free.
     """
     opened: list[Session] = []
     failed: list[BaseException] = []
 
     def work() -> None:
         try:
-            opened.append(load_backend(backend).open_session(source, options))
+            opened.append(open_session())
         except BaseException as error:
             failed.append(error)
 
@@ -310,7 +311,9 @@ def _check_tensors(session: Session, variant: Variant, where: str) -> None:
             )
 
 
-def model_info(session: Session, source: ModelSource, **facts: Any) -> ModelInfo:
+def model_info(
+    session: Session, source: ModelSource, *, notes: tuple[str, ...] = (), **facts: Any
+) -> ModelInfo:
     """Join what the caller knows with what the session reads back."""
     from edgecv.model import ModelInfo
 
@@ -325,5 +328,5 @@ def model_info(session: Session, source: ModelSource, **facts: Any) -> ModelInfo
         inputs=tuple(map(str, session.inputs)),
         outputs=tuple(map(str, session.outputs)),
         model_bytes=source.size_bytes,
-        notes=read_back.notes,
+        notes=(*notes, *read_back.notes),
     )

@@ -3,7 +3,8 @@
 Strict: an unknown field, a wrong type or a newer schema is an error that names the field.
 """
 
-from __future__ import annotations
+# Annotations are not postponed here: `edgecv.schema` reads them whenever a bundle is opened, and
+# would have to evaluate each.
 
 from typing import Annotated, Any, Literal
 
@@ -100,7 +101,7 @@ class Tensor(Record, kw_only=True):
     quantization: Quant | None = None
 
     @classmethod
-    def from_spec(cls, spec: TensorSpec) -> Tensor:
+    def from_spec(cls, spec: TensorSpec) -> "Tensor":
         """Make the manifest's form of a session's tensor."""
         q = spec.quantization
         quant = None if q is None else Quant(scale=q.scale, zero_point=q.zero_point)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import os
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 
 from edgecv.errors import UsageError
@@ -20,8 +19,15 @@ def names(folder: str) -> tuple[str, ...]:
     Args:
         folder: package below ``edgecv``, such as ``heads`` or ``cli.commands``.
     """
-    path = Path(__file__).parent.joinpath(*folder.split("."))
-    found = (module.name for module in pkgutil.iter_modules([str(path)]))
+    path = os.path.join(os.path.dirname(__file__), *folder.split("."))  # noqa: PTH118, PTH120
+    try:
+        files = os.listdir(path)  # noqa: PTH208  # pathlib and pkgutil cost more than the listing
+    except OSError:
+        # Not a folder: the package lies in an archive.
+        import pkgutil
+
+        files = [f"{module.name}.py" for module in pkgutil.iter_modules([path])]
+    found = {name.partition(".")[0] for name in files if name.endswith((".py", ".pyc"))}
     return tuple(sorted(name for name in found if not name.startswith("_")))
 
 

@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -18,17 +19,18 @@ from edgecv.types import (
     ModelSource,
     Precision,
     Quantization,
+    SessionInfo,
     SessionOptions,
     TensorSpec,
 )
 
 _REASON_LENGTH = 400
 # What engines put before their reasons: error codes, and places in their own sources.
-_NOISE = re.compile(
+_NOISE = (
     r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : "
     r"|Exception from \S+:\d+:\s*|Check '.*?' failed at \S+:\s*"
 )
-_FOLDER = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)\.dist-info")
+_FOLDER = ".dist-info"
 
 
 def installed(*distributions: str) -> tuple[str, str] | None:
@@ -46,10 +48,11 @@ def installed(*distributions: str) -> tuple[str, str] | None:
         except OSError:
             continue
         for folder in names:
-            match = _FOLDER.fullmatch(folder)
-            if match and match["name"].lower().replace("-", "_") in wanted:
-                name = wanted[match["name"].lower().replace("-", "_")]
-                found.setdefault(name, match["version"])
+            if folder.endswith(_FOLDER):
+                name, _, version = folder.removesuffix(_FOLDER).rpartition("-")
+                name = name.lower().replace("-", "_")
+                if name in wanted:
+                    found.setdefault(wanted[name], version)
     for name in distributions:
         if name in found:
             return name, found[name]
@@ -61,6 +64,38 @@ def installed(*distributions: str) -> tuple[str, str] | None:
         except importlib.metadata.PackageNotFoundError:
             continue
     return None
+
+
+class OpenSession:
+    """What every backend's session offers besides running and closing.
+
+    A subclass sets `_inputs`, `_outputs` and `_info`, and `_metadata` where a file carries any.
+    """
+
+    _inputs: tuple[TensorSpec, ...]
+    _outputs: tuple[TensorSpec, ...]
+    _info: SessionInfo
+    _metadata: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Inputs in the model's order."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Outputs in the model's order."""
+        return self._outputs
+
+    @property
+    def info(self) -> SessionInfo:
+        """What was opened, with the precision read back."""
+        return self._info
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Key-value pairs in the file itself; may be empty."""
+        return self._metadata
 
 
 class InputCheck:
@@ -268,7 +303,7 @@ def failed(where: str, error: BaseException) -> InferenceError:
 
 
 def _reason(error: BaseException) -> str:
-    text = " ".join(_NOISE.sub("", " ".join(str(error).split())).split())
+    text = " ".join(re.sub(_NOISE, "", " ".join(str(error).split())).split())
     # The text of a KeyError is the key alone, and some errors have none.
     if not text or isinstance(error, LookupError | AttributeError):
         text = f"{type(error).__name__} {text}".strip()

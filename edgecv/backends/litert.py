@@ -77,7 +77,7 @@ def open_session(source: ModelSource, options: SessionOptions) -> LiteRtSession:
     return LiteRtSession(source, options, *found)
 
 
-class LiteRtSession:
+class LiteRtSession(session.OpenSession):
     """An open TFLite model."""
 
     def __init__(
@@ -134,26 +134,6 @@ class LiteRtSession:
             precision=precision,
             notes=(*more, *notes),
         )
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Inputs in the model's order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Outputs in the model's order."""
-        return self._outputs
-
-    @property
-    def info(self) -> SessionInfo:
-        """What was opened; the precision is read from the types that its ops work on."""
-        return self._info
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """Nothing: what is stored behind a TFLite file is read by ``edgecv.foreign``."""
-        return {}
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once; see `edgecv.types.Session.run`. Runs of several threads take turns."""

@@ -55,7 +55,7 @@ def open_session(source: ModelSource, options: SessionOptions) -> NullSession:
     return NullSession(source, options)
 
 
-class NullSession:
+class NullSession(session.OpenSession):
     """A model that computes nothing."""
 
     def __init__(self, source: ModelSource, options: SessionOptions) -> None:
@@ -75,26 +75,6 @@ class NullSession:
         self.engine: Any = self
         self._check = session.InputCheck(self._inputs)
         self._info = SessionInfo("null", f"null {version()}", "none", threads, "fp32")
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Inputs in the file's order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Outputs in the file's order."""
-        return self._outputs
-
-    @property
-    def info(self) -> SessionInfo:
-        """What was opened."""
-        return self._info
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """What the file says under ``metadata``."""
-        return self._metadata
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once; see `edgecv.types.Session.run`."""

@@ -80,7 +80,7 @@ def open_session(source: ModelSource, options: SessionOptions) -> OnnxSession:
     return OnnxSession(source, options)
 
 
-class OnnxSession:
+class OnnxSession(session.OpenSession):
     """An open ONNX model."""
 
     def __init__(self, source: ModelSource, options: SessionOptions) -> None:
@@ -150,26 +150,6 @@ class OnnxSession:
         # External data are found by path only, so they need a folder for as long as they are open.
         self._folder = external_data.unpack(source)
         return str(Path(self._folder.name) / source.name)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Inputs in the model's order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Outputs in the model's order."""
-        return self._outputs
-
-    @property
-    def info(self) -> SessionInfo:
-        """What was opened; the precision is what the file asks for."""
-        return self._info
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """The file's metadata_props."""
-        return self._metadata
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once; see `edgecv.types.Session.run`. The engine makes the outputs anew each time."""

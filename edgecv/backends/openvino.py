@@ -85,7 +85,7 @@ def open_session(source: ModelSource, options: SessionOptions) -> OpenVinoSessio
     return OpenVinoSession(source, options)
 
 
-class OpenVinoSession:
+class OpenVinoSession(session.OpenSession):
     """A compiled OpenVINO model."""
 
     def __init__(self, source: ModelSource, options: SessionOptions) -> None:
@@ -129,26 +129,6 @@ class OpenVinoSession:
     def engine(self) -> Any:
         """OpenVINO's own compiled model."""
         return self._compiled
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Inputs in the model's order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Outputs in the model's order."""
-        return self._outputs
-
-    @property
-    def info(self) -> SessionInfo:
-        """What was compiled; the precision is read back from its layers."""
-        return self._info
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """The model's rt_info, as ``model_info/key``; of an ONNX file ``framework/key``."""
-        return self._metadata
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once; see `edgecv.types.Session.run`.
