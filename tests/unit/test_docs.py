@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from edgecv import json_schema, plugins
+from edgecv.hints import Hints
 from edgecv.manifest import Manifest
+from edgecv.packing import pack
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -21,6 +24,19 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle that the pages are about."""
+    digits = ROOT / "examples/digits"
+    labels = tuple((digits / "labels.txt").read_text().split())
+    return pack(
+        [digits / "digits.onnx"],
+        tmp_path_factory.mktemp("docs") / "digits.edgecv",
+        hints=Hints(head="yolo", labels=labels),
+        trusted=True,
+    )
 
 
 @pytest.fixture
@@ -31,7 +47,9 @@ def desk(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_and_programs_run(page: Path, desk: Path) -> None:
+def test_commands_and_programs_run(page: Path, desk: Path, bundle: Path) -> None:
+    if "edgecv pack" not in page.read_text():
+        shutil.copy(bundle, desk / "digits.edgecv")
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for block in blocks(page, "console"):
         for line in block.splitlines():
