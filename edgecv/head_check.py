@@ -25,6 +25,8 @@ def check_options(head: Head, name: str, options: Mapping[str, Any]) -> None:
     Raises:
         UsageError: an unknown option, a value of the wrong kind, or one out of range.
     """
+    if not options:
+        return
     hints = get_type_hints(head.Options)
     known = [name for name in head.Options.record_fields if name != "input_hw"]
     for option, value in options.items():

@@ -1,11 +1,14 @@
-"""Tiny models and images for tests of the upper layers, made on the fly."""
+"""Tiny models and images for tests of the upper layers, and the command line in this process."""
 
 from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +204,36 @@ def openvino_detector(folder: Path, metadata: Mapping[str, Any] | None = None) -
     if metadata is not None:
         (folder / "metadata.yaml").write_text(yaml.safe_dump(dict(metadata)))
     return folder / "model.xml"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did: exit status, standard output and standard error."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[Any]:
+        """Standard output as JSON Lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def command(*args: object) -> Ran:
+    """Run ``edgecv ARGS`` in this process, up to and including its exit status."""
+    from edgecv.cli.main import main
+
+    streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+    argv, sys.argv = sys.argv, ["edgecv", *map(str, args)]
+    status: Any = 0
+    try:
+        with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+            try:
+                main()
+            except SystemExit as end:
+                status = end.code
+    finally:
+        sys.argv = argv
+    out, err = (stream.buffer.getvalue().decode() for stream in streams)  # type: ignore[attr-defined]  # a BytesIO
+    return Ran(status, out, err)

@@ -89,8 +89,10 @@ def test_drift() -> None:
 
 def test_the_environment_is_json() -> None:
     data = json.loads(json.dumps(environment(), allow_nan=False))
-    assert {"edgecv", "cpu", "cpu_features", "usable_cpus", "memory_bytes", "kernel", "python",
-            "libraries", "engines", "load_average", "governor", "board", "machine"} == set(data)  # fmt: skip
+    assert set(data) == {
+        "edgecv", "cpu", "cpu_features", "usable_cpus", "memory_bytes", "kernel", "python",
+        "libraries", "engines", "load_average", "governor", "board", "machine",
+    }  # fmt: skip
     assert data["usable_cpus"] >= 1
     assert data["engines"]["null"]
     assert "numpy" in data["libraries"]
@@ -166,7 +168,8 @@ def test_what_the_worker_says_is_wrong_is_raised_here(folder: Path) -> None:
         ("import os; os.abort()", "died with status -6"),
         ("import sys; sys.exit('bad luck')", "status 1.*bad luck"),
         ("print('{broken'); print('[1]'); print(7)", "it said nothing"),
-        ('print(\'{"first_result_s": 1}\')', "status 0"),
+        ("print('{\"first_result_s\": 1}')", "status 0"),
+        (r"import sys; sys.stderr.buffer.write(b'\xff gone'); sys.exit(3)", r"status 3.*gone"),
     ],
 )
 def test_a_worker_that_dies(

@@ -161,9 +161,9 @@ def test_grey_models() -> None:
     assert tell(image=grey, color="grey").input.color == "grey"
     # What the file says holds for a family, of which this one is grey.
     assert tell(YOLO, grey, metadata=ultralytics()).input.color == "grey"
-    with pytest.raises(UsageError, match="color: .*expected grey; got 'rgb'"):
+    with pytest.raises(UsageError, match=r"color: .*expected grey; got 'rgb'"):
         tell(image=grey, color="rgb")
-    with pytest.raises(UsageError, match="color: .*expected rgb or bgr; got 'grey'"):
+    with pytest.raises(UsageError, match=r"color: .*expected rgb or bgr; got 'grey'"):
         tell(color="grey")
 
 
@@ -256,7 +256,7 @@ def test_a_task_without_a_head(task: str) -> None:
 
 
 def test_task_and_head_contradict() -> None:
-    with pytest.raises(UsageError, match="yolox does not do this task.*detect; got 'classify'"):
+    with pytest.raises(UsageError, match=r"yolox does not do this task.*detect; got 'classify'"):
         tell(head="yolox", task="classify")
     with pytest.raises(UsageError, match="got 'classify'"):
         tell(CLASSES, metadata=ultralytics(task="classify"), head="yolo")
@@ -310,6 +310,14 @@ def test_a_head_that_the_shapes_contradict() -> None:
         tell([YOLO, TensorSpec("masks", (1, 32, 104, 104), "float32")], metadata=ultralytics())
 
 
+def test_a_head_named_for_outputs_that_look_different_is_noted() -> None:
+    # As wide as 81 classes, transposed: possible, but no known model.
+    (note,) = tell(head="yolo").notes
+    assert note == "y float32[1,3549,85] does not look like an output of head yolo"
+    assert tell(YOLO, head="yolo").notes == ()
+    assert tell().notes == ()
+
+
 @pytest.mark.parametrize(
     ("output", "count"),
     [(YOLOX, 80), (YOLO, 80), (CLASSES, 1000), (TensorSpec("y", (1, 85, 26, 26), "float32"), 80)],
@@ -321,6 +329,22 @@ def test_labels_are_as_many_as_classes(output: TensorSpec, count: int) -> None:
         with pytest.raises(UsageError, match=f"{len(wrong)} labels do not fit") as caught:
             tell(output, labels=wrong)
         assert output.name in (caught.value.got or "")
+
+
+def test_outputs_without_a_batch_axis_are_checked_as_they_are() -> None:
+    image = TensorSpec("x", (1, 3, 320, 320), "float32")
+    outputs = [
+        TensorSpec(f"{kind}{cells}", (cells, width), "float32")
+        for cells in (1600, 400, 100)
+        for kind, width in (("class", 80), ("box", 32))
+    ]
+    assert tell(outputs, image).head.name == "nanodet"
+
+
+def test_a_free_batch_axis_does_not_hide_wrong_labels() -> None:
+    output = TensorSpec("y", (None, 84, 3549), "float32")
+    with pytest.raises(UsageError, match="3 labels do not fit"):
+        tell(output, labels=("a", "b", "c"))
 
 
 def test_labels_of_outputs_that_do_not_tell_the_classes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,7 @@ def test_classes_are_listed_from_the_top() -> None:
 
 def test_neighbouring_colours_differ() -> None:
     colors = [np.array(color_of(i), int) for i in range(80)]
-    for a, b in zip(colors, colors[1:], strict=False):
+    for a, b in itertools.pairwise(colors):
         assert np.abs(a - b).max() > 60
     assert color_of(3) == color_of(3)
     assert all(0 <= v <= 255 for v in color_of(10**6))

@@ -50,7 +50,7 @@ def uninstall(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("name", ["two.edgecv", "two"])
 def test_the_first_variant_runs(folder: Path, name: str) -> None:
     with edgecv.load(folder / name) as model:
-        assert model.info.variant == "onnxruntime-fp32" or model.info.backend == "onnxruntime"
+        assert (model.info.variant, model.info.backend) == ("onnxruntime-fp32", "onnxruntime")
         assert model.info.chosen_by == "order"
         assert model.info.skipped == ()
         assert model.info.told_by == "manifest"
@@ -80,7 +80,7 @@ def test_what_contradicts_itself_is_refused(folder: Path) -> None:
         first = bundle.manifest.variants[0].id
     with pytest.raises(UsageError, match="is for another backend: expected onnxruntime"):
         edgecv.load(path, variant=first, backend="openvino")
-    with pytest.raises(UsageError, match="no such variant: expected one of .*; got 'fast'"):
+    with pytest.raises(UsageError, match=r"no such variant: expected one of .*; got 'fast'"):
         edgecv.load(path, variant="fast")
     with pytest.raises(UsageError, match="expected one of onnxruntime, openvino; got 'litert'"):
         edgecv.load(path, backend="litert")
@@ -98,7 +98,7 @@ def test_what_contradicts_itself_is_refused(folder: Path) -> None:
 def test_a_bundle_says_itself_how_it_is_read(folder: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="a bundle says itself") as caught:
         edgecv.load(folder / "two.edgecv", **options)
-    assert next(iter(options)) in str(caught.value) or "mean" in str(caught.value)
+    assert ("mean" if "hints" in options else next(iter(options))) in caught.value.message
 
 
 def test_empty_hints_say_nothing(folder: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_bare_file(tmp_path: Path) -> None:
         assert (model.info.backend, model.info.chosen_by) == ("openvino", "caller")
     with pytest.raises(UsageError, match="a bare model file has no variants"):
         edgecv.load(path, head="yolo", variant="x", trusted=True)
-    with pytest.raises(UsageError, match="3 classes|2 labels do not fit"):
+    with pytest.raises(UsageError, match="2 labels do not fit"):
         edgecv.load(path, head="yolo", labels=["a", "b"], trusted=True)
 
 
@@ -320,6 +320,40 @@ def test_a_backend_of_a_newer_edgecv_is_skipped(folder: Path, tmp_path: Path) ->
     with edgecv.load(altered(folder, tmp_path / "b", rename)) as model:
         assert model.info.backend == "openvino"
         assert model.info.skipped[0].endswith(": this edgecv has no backend quantum")
+
+
+def test_a_failure_leaves_no_session_open(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgecv.backends.null import NullSession
+    from edgecv.backends.onnxruntime import OnnxSession
+
+    closed: list[str] = []
+    for kind in (NullSession, OnnxSession):
+
+        def close(self: Any, real: Any = kind.close) -> None:
+            closed.append(type(self).__name__)
+            real(self)
+
+        monkeypatch.setattr(kind, "close", close)
+    path = models.null_classifier(tmp_path / "c.null.json")
+    for options in ({}, {"labels": ["one"]}, {"confidence": 0.5}):
+        with pytest.raises(UsageError):
+            edgecv.load(path, head="softmax" if options else "yolo", trusted=True, **options)
+        assert closed == ["NullSession"]
+        closed.clear()
+
+    def rename(manifest: Any) -> None:
+        manifest["variants"][0]["outputs"][0]["name"] = "other"
+
+    for bundle, options in (
+        (altered(folder, tmp_path / "b", rename), {}),
+        (folder / "two.edgecv", {"confidence": 7}),
+    ):
+        with pytest.raises(edgecv.EdgecvError):
+            edgecv.load(bundle, **options)
+        assert closed == ["OnnxSession"]
+        closed.clear()
 
 
 def test_a_closed_model_says_so(folder: Path) -> None:

@@ -206,7 +206,7 @@ def test_a_batch_gives_the_results_of_single_calls(
     ]  # fmt: skip
     results = model.batch(images)
     assert [r.source for r in results] == ["", str(file), "bytes", "f", "", str(file), ""]
-    assert [r.timings_ms.decode > 0 for r in results] == [False, True, True, False, False, True, False]
+    assert [i for i, r in enumerate(results) if r.timings_ms.decode > 0] == [1, 2, 5]
     for result, image in zip(results, images, strict=True):
         same(result, model(image))
     # Scores follow the brightness: the images have not been mixed up.

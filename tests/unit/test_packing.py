@@ -123,9 +123,7 @@ def test_only_the_backends_asked_for(tmp_path: Path, detector: Path) -> None:
         pack([detector], tmp_path / "c", hints=HINTS, backends=["nope"], trusted=True)
 
 
-def test_without_engines(
-    tmp_path: Path, detector: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_engines(tmp_path: Path, detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines.load_backend("onnxruntime"), "version", lambda: None)
     with made(tmp_path / "b", detector) as bundle:
         assert [v.backend for v in bundle.manifest.variants] == ["openvino"]
@@ -154,9 +152,7 @@ def test_the_null_backend_can_be_packed(tmp_path: Path) -> None:
     [
         (lambda p: models.null_model(p, [models.tensor("y", [1, 4])]), None, None),
         (
-            lambda p: models.null_classifier(
-                p, inputs=[models.tensor("x", [1, 3, 8, 8])]
-            ),
+            lambda p: models.null_classifier(p, inputs=[models.tensor("x", [1, 3, 8, 8])]),
             "input",
             "size_hw (8, 8)",
         ),

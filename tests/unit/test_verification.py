@@ -116,6 +116,15 @@ def test_differences_within_the_tolerance_pass(altered: Callable[..., Path]) -> 
     assert report.checks[0].box_px == pytest.approx(1.5, abs=1e-2)
 
 
+def test_a_variant_has_a_tolerance_of_its_own(altered: Callable[..., Path]) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        shift(manifest, 4.0)
+        golden = manifest["golden"][0]
+        golden["tolerances"] = {next(iter(golden["expected"])): {"score": 0.1, "box_px": 6}}
+
+    assert verify(altered(change)).ok
+
+
 def test_a_tolerance_of_zero_is_kept(altered: Callable[..., Path]) -> None:
     def change(manifest: dict[str, Any]) -> None:
         shift(manifest, 0.5)
