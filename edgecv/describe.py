@@ -194,7 +194,7 @@ def _recognise(
             "no head fits this model's outputs",
             where=str(path),
             got=shapes,
-            remedy=f"name one with --head: {', '.join(fits)}",
+            remedy=f"if it is one of these all the same, name it with --head: {', '.join(fits)}",
         )
     raise AmbiguousModelError(
         "the head cannot be told from metadata and shapes",

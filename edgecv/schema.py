@@ -4,9 +4,9 @@ A field's type is its annotation; further rules ride along in ``Annotated``, as 
 function that checks the value. An int is taken where a float is expected, and nothing else is
 converted. Errors name the field: ``manifest.json: variants[0].layout: expected one of NCHW, NHWC``.
 
-This replaces pydantic where a bundle is opened, because importing pydantic and building its classes
-takes longer than opening a small network. `edgecv.json_schema` hands the same records to pydantic,
-to publish their JSON Schema; the tests compare what both accept.
+This is not pydantic: importing it and building its classes takes longer than opening a small
+network. ``scripts/manifest_schema.py`` hands the same records to pydantic, to publish their JSON
+Schema, and the tests compare what both accept.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import edgecv
 from edgecv import host, plugins
 from edgecv.engines import load_backend
 
-LIBRARIES = ("numpy", "opencv-python-headless", "opencv-python", "pydantic")
+LIBRARIES = ("numpy", "opencv-python-headless", "opencv-python")
 
 
 def environment() -> dict[str, Any]:

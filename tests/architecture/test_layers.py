@@ -18,7 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up; a module may import from its own line (unless it is a plug-in) and from below.
 LAYERS = [
     ["errors", "plugins", "record", "types"],
-    ["boxes", "geometry", "schema", "json_schema", "members", "host", "hints", "image_files",
+    ["boxes", "geometry", "schema", "members", "host", "hints", "image_files",
      "exif", "session", "onnx_file", "external_data", "image_header", "card"],
     ["manifest", "results"],
     ["bundle", "codecs", "foreign", "head", "truth", "metric"],

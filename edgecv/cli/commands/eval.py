@@ -77,8 +77,15 @@ def command(
 
     output.check_target(json_target)
     with open_model(model) as opened:
+        # Class folders are read by the model's labels; other formats name their own classes.
+        by_label = opened.task == "classify" and class_map == "auto"
         dataset = open_dataset(
-            data, split, format_, task=opened.task, labels=opened.labels, images=images
+            data,
+            split,
+            format_,
+            task=opened.task,
+            labels=opened.labels if by_label else (),
+            images=images,
         )
         with Progress(console=output.console(stderr=True)) as bar:
             work = bar.add_task(escape(f"{dataset.name} {split}"), total=None)

@@ -1,13 +1,18 @@
-"""Records in the terms of pydantic: their JSON Schema, and a second opinion for the tests.
+"""The manifest in the terms of pydantic: its published JSON Schema, and a second opinion for tests.
 
-Not used when a bundle is opened; needs pydantic, which the ``dev`` extra brings.
+    python scripts/manifest_schema.py    # writes docs/manifest.schema.json
+
+Not part of the runtime; needs pydantic, which the ``dev`` extra brings.
 """
 
 from __future__ import annotations
 
+import json
 import types
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from edgecv.manifest import Manifest
 from edgecv.record import Record
 from edgecv.schema import JsonObject, Rule
 
@@ -87,3 +92,12 @@ def accepts(cls: type[Record], data: bytes) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def published() -> Path:
+    """Return where the schema of the manifest is published."""
+    return Path(__file__).parents[1] / "docs/manifest.schema.json"
+
+
+if __name__ == "__main__":
+    published().write_text(json.dumps(json_schema(Manifest), indent=2) + "\n")
