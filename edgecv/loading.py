@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from edgecv.engines import choose_backend, find_model_file, gather, load_backend
 from edgecv.errors import BackendMissingError, InferenceError, ManifestError, UsageError
 from edgecv.hints import Hints
 from edgecv.manifest import Manifest, Variant
-from edgecv.types import ModelSource, Session, SessionOptions
+from edgecv.types import Session, SessionOptions
 
 if TYPE_CHECKING:
     from edgecv.model import Model, ModelInfo
@@ -104,9 +104,10 @@ def _load_file(
     session = load_backend(name).open_session(source, options)
     try:
         found = describe(path, session.inputs, session.outputs, session.metadata, hints)
-        info = model_info(
+        info = partial(
+            model_info,
             session,
-            source,
+            source.size_bytes,
             name=found.hints.name or path.stem,
             task=found.task,
             head=found.head.name,
@@ -117,7 +118,7 @@ def _load_file(
             input=found.input,
             notes=found.notes,
         )
-        return Model(session, found.head, found.labels, info, layout=found.layout)
+        return Model(session, found.head, found.labels, found.input, info, layout=found.layout)
     except BaseException:
         session.close()
         raise
@@ -130,30 +131,25 @@ def _load_bundle(
     options: SessionOptions,
     precision: str | None,
 ) -> Model:
-    bundle = open_bundle(path, verify=False)
+    bundle = open_bundle(path)
     try:
         manifest = bundle.manifest
+        _check_head(manifest, f"{path}: manifest.json")
         variant, skipped = choose_variant(manifest, variant_id, backend)
         options = options.replace(
             precision=precision or variant.precision,
             extra=variant.engine_options,
         )
-
-        def open_session() -> Session:
-            # Every file, before the engine sees one of them.
-            bundle.verify()
-            return load_backend(variant.backend).open_session(bundle.source(variant), options)
-
-        session = _open_meanwhile(
-            open_session, lambda: _check_head(manifest, f"{path}: manifest.json")
-        )
+        source = bundle.source(variant)
+        session = load_backend(variant.backend).open_session(source, options)
         try:
             from edgecv.model import Model
 
             _check_tensors(session, variant, f"{path}: variant {variant.id}")
-            info = model_info(
+            info = partial(
+                model_info,
                 session,
-                bundle.source(variant),
+                source.size_bytes,
                 name=manifest.name,
                 task=manifest.task,
                 head=manifest.head.name,
@@ -167,6 +163,7 @@ def _load_bundle(
                 session,
                 manifest.head,
                 manifest.labels,
+                manifest.input,
                 info,
                 layout=variant.layout,
                 in_graph=variant.in_graph,
@@ -264,37 +261,6 @@ def choose_variant(
     )
 
 
-def _open_meanwhile(open_session: Callable[[], Session], check: Callable[[], None]) -> Session:
-    """Open a session in a thread; meanwhile import the rest of the pipeline, and run a check.
-
-    Hashing, and some engines' compilation, let go of the interpreter: on a machine with a second
-    core the imports that the first image needs are then free.
-    """
-    opened: list[Session] = []
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            opened.append(open_session())
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work, name="edgecv-open", daemon=True)
-    thread.start()
-    try:
-        check()
-        from edgecv import codecs, model, preprocess, result  # noqa: F401  # for the effect
-    except BaseException:
-        thread.join()
-        for session in opened:
-            session.close()
-        raise
-    thread.join()
-    if failed:
-        raise failed[0]
-    return opened[0]
-
-
 def _check_tensors(session: Session, variant: Variant, where: str) -> None:
     """Check that the engine reports the tensors which the manifest records."""
     for kind, recorded, found in (
@@ -312,7 +278,7 @@ def _check_tensors(session: Session, variant: Variant, where: str) -> None:
 
 
 def model_info(
-    session: Session, source: ModelSource, *, notes: tuple[str, ...] = (), **facts: Any
+    session: Session, model_bytes: int, *, notes: tuple[str, ...] = (), **facts: Any
 ) -> ModelInfo:
     """Join what the caller knows with what the session reads back."""
     from edgecv.model import ModelInfo
@@ -327,6 +293,6 @@ def model_info(
         threads=read_back.threads,
         inputs=tuple(map(str, session.inputs)),
         outputs=tuple(map(str, session.outputs)),
-        model_bytes=source.size_bytes,
+        model_bytes=model_bytes,
         notes=(*notes, *read_back.notes),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -87,7 +88,8 @@ class Model:
         session: Session,
         head: HeadSpec,
         labels: Sequence[str],
-        info: ModelInfo,
+        spec: Input,
+        describe: Callable[[], ModelInfo],
         *,
         layout: str,
         in_graph: Sequence[str] = (),
@@ -96,16 +98,22 @@ class Model:
         """Put together what `edgecv.loading.load` found; not for callers."""
         from edgecv.preprocess import Preprocessor
 
-        self.task = info.task
         self.labels = tuple(labels)
-        self.info = info
+        self._describe = cache(describe)
         self._session = session
         self._bundle = bundle
+        self._head_name = head.name
         self._head = load_head(head.name)
+        self.task = self._head.TASK
         self._outputs = session.outputs
         self._input_name = session.inputs[0].name
-        self._preprocessor = Preprocessor(info.input, session.inputs[0], layout, in_graph)
-        self.options = self._head.Options(**{**head.options, "input_hw": info.input.size_hw})
+        self._preprocessor = Preprocessor(spec, session.inputs[0], layout, in_graph)
+        self.options = self._head.Options(**{**head.options, "input_hw": spec.size_hw})
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs, and how it was chosen; read back from the engine when first asked for."""
+        return self._describe()
 
     def with_options(self, **options: Any) -> Model:
         """Return a view of this model with other head options; it shares session and buffers.
@@ -119,7 +127,7 @@ class Model:
         given = {key: value for key, value in options.items() if value is not None}
         if not given:
             return self
-        check_options(self._head, self.info.head, given)
+        check_options(self._head, self._head_name, given)
         view = object.__new__(Model)
         view.__dict__.update(self.__dict__)
         view.options = self.options.replace(**given)

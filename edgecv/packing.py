@@ -6,6 +6,7 @@ import datetime
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,9 +227,10 @@ def _replay(
 
 
 def _model(draft: _Draft) -> Model:
-    info = model_info(
+    info = partial(
+        model_info,
         draft.session,
-        draft.source,
+        draft.source.size_bytes,
         name=draft.path.stem,
         task=draft.found.task,
         head=draft.found.head.name,
@@ -238,9 +240,8 @@ def _model(draft: _Draft) -> Model:
         skipped=(),
         input=draft.found.input,
     )
-    return Model(
-        draft.session, draft.found.head, draft.found.labels, info, layout=draft.found.layout
-    )
+    found = draft.found
+    return Model(draft.session, found.head, found.labels, found.input, info, layout=found.layout)
 
 
 def _provenance(drafts: Sequence[_Draft]) -> Provenance:

@@ -69,12 +69,14 @@ def installed(*distributions: str) -> tuple[str, str] | None:
 class OpenSession:
     """What every backend's session offers besides running and closing.
 
-    A subclass sets `_inputs`, `_outputs` and `_info`, and `_metadata` where a file carries any.
+    A subclass sets `_inputs`, `_outputs` and `_info`, and `_metadata` where a file carries any. If
+    reading back takes time, it leaves `_info` None and has a `_tell` that makes it when it is asked
+    for: before the first result nobody waits for it.
     """
 
     _inputs: tuple[TensorSpec, ...]
     _outputs: tuple[TensorSpec, ...]
-    _info: SessionInfo
+    _info: SessionInfo | None = None
     _metadata: Mapping[str, str] = MappingProxyType({})
 
     @property
@@ -90,7 +92,12 @@ class OpenSession:
     @property
     def info(self) -> SessionInfo:
         """What was opened, with the precision read back."""
+        if self._info is None:
+            self._info = self._tell()
         return self._info
+
+    def _tell(self) -> SessionInfo:
+        raise InferenceError("the session does not say what it is", where=type(self).__name__)
 
     @property
     def metadata(self) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecv import external_data, onnx_file, session
 from edgecv.errors import EdgecvError, ModelLoadError
-from edgecv.types import Array, ModelSource, SessionInfo, SessionOptions, TensorSpec
+from edgecv.types import Array, ModelSource, Precision, SessionInfo, SessionOptions, TensorSpec
 
 if TYPE_CHECKING:
     import tempfile
@@ -89,12 +89,18 @@ class OnnxSession(session.OpenSession):
         except ImportError as error:
             raise session.missing(ENGINE, EXTRA) from error
         self._name = str(source)
-        says = onnx_file.read(source.main, self._name)
-        external_data.check(says, source)
-        precision, notes = session.tell_precision(says.layers, options.precision)
-        session.check_as_the_file_says(
-            "ONNX Runtime", options, precision, "convert the file, or run it with OpenVINO"
-        )
+        self._source, self._asked = _kept(source), options.precision
+        session.check_precision(options)
+        if options.precision in ("fp16", "bf16"):
+            session.check_as_the_file_says(
+                "ONNX Runtime",
+                options,
+                self._read_precision()[0],
+                "convert the file, or run it with OpenVINO",
+            )
+        external = external_data.mentioned(source.main)
+        if external:
+            external_data.check(onnx_file.read(source.main, self._name), source)
         threads = session.threads(options)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = threads
@@ -111,7 +117,7 @@ class OnnxSession(session.OpenSession):
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.engine: Any = None
         try:
-            model = self._model(source, says)
+            model = self._model(source, external)
             with _CREATION:
                 # The fallback to other providers would print; there is none but the CPU anyway.
                 self.engine = onnxruntime.InferenceSession(
@@ -131,19 +137,29 @@ class OnnxSession(session.OpenSession):
             raise session.refused(source, "ONNX Runtime", error) from error
         self._check = session.InputCheck(self._inputs)
         self._output_names = [spec.name for spec in self._outputs]
-        self._info = SessionInfo(
+        self._threads = threads
+        self._version = onnxruntime.__version__
+
+    def _read_precision(self) -> tuple[Precision | None, tuple[str, ...]]:
+        """Read from the file in which precision its layers compute."""
+        says = onnx_file.read(self._source, self._name)
+        return session.tell_precision(says.layers, self._asked)
+
+    def _tell(self) -> SessionInfo:
+        precision, notes = self._read_precision()
+        return SessionInfo(
             backend="onnxruntime",
-            engine=f"onnxruntime {onnxruntime.__version__}",
+            engine=f"onnxruntime {self._version}",
             device="CPU",
-            threads=threads,
+            threads=self._threads,
             precision=precision,
             notes=(*notes, _FP16_NOTE) if precision == "fp16" else notes,
         )
 
-    def _model(self, source: ModelSource, says: onnx_file.OnnxFile) -> str | bytes:
+    def _model(self, source: ModelSource, external: bool) -> str | bytes:
         """Return what the engine opens: a path, or bytes where the model is in memory."""
         main = source.main
-        if not says.external:
+        if not external:
             return str(main) if isinstance(main, Path) else bytes(main)
         if isinstance(main, Path) and external_data.lies_together(source):
             return str(main)
@@ -181,3 +197,8 @@ def _spec(node: Any, where: str) -> TensorSpec:
         )
     shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in node.shape)
     return TensorSpec(node.name, shape, _DTYPES[node.type])
+
+
+def _kept(source: ModelSource) -> Path | memoryview:
+    """Return the model file; bytes as a view of its own, which a closing bundle leaves valid."""
+    return source.main if isinstance(source.main, Path) else memoryview(source.main)
