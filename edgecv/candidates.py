@@ -84,9 +84,9 @@ def pixel_scale(
         HeadError: fractions, and the input's size is not known.
     """
     if normalized is None:
-        high = np.fmax.reduce(coordinates, axis=None, initial=-np.inf)
+        high = float(np.fmax.reduce(coordinates.ravel(), initial=-np.inf))
         if high == np.inf:
-            high = coordinates.max(initial=-np.inf, where=np.isfinite(coordinates))
+            high = float(np.max(coordinates, initial=-np.inf, where=np.isfinite(coordinates)))
         normalized = bool(-np.inf < high <= 2)
     if not normalized:
         return np.ones(4, np.float32)

@@ -12,7 +12,6 @@ description of BITMAPFILEHEADER and its info headers.
 from __future__ import annotations
 
 import struct
-import zlib
 
 from edgecv.errors import ImageError
 from edgecv.exif import exif_orientation
@@ -198,6 +197,8 @@ def _jpeg(data: Buffer, whole: bool) -> ImageInfo:
 
 def _png(data: Buffer, whole: bool) -> ImageInfo:
     """Walk the chunks from IHDR to IEND; with `whole`, all of them must be there."""
+    from zlib import crc32  # late: most images are JPEG
+
     length, name, width, height, depth, colour = struct.unpack_from(">I4sIIBB", data, 8)
     if (length, name) != (13, b"IHDR"):
         raise _BrokenError("bad PNG", "IHDR of 13 bytes first", f"{name!r} of {length} bytes")
@@ -215,7 +216,7 @@ def _png(data: Buffer, whole: bool) -> ImageInfo:
         if name == b"acTL" and whole:
             raise _BrokenError("animated", "a still image", "an animated PNG")
         if (whole and not name[0] & 0x20) or name == b"eXIf":  # bit 5 marks the optional ones
-            good = zlib.crc32(view[at + 4 : end - 4]) == int.from_bytes(view[end - 4 : end])
+            good = crc32(view[at + 4 : end - 4]) == int.from_bytes(view[end - 4 : end])
             if name == b"eXIf":
                 orientation = exif_orientation(data, at + 8, end - 4) if good else orientation
             elif not good:

@@ -193,7 +193,9 @@ def _dict(inner: Reader) -> Reader:
 
 
 def _record(cls: type[Record]) -> Reader:
-    hints = get_type_hints(cls, include_extras=True)
+    hints = cls.__annotations__
+    if any(isinstance(hint, str) for hint in hints.values()):
+        hints = get_type_hints(cls, include_extras=True)
     readers = {name: reader(hints[name]) for name in cls.record_fields}
     required = [name for name in cls.record_fields if name not in cls.record_defaults]
 

@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
@@ -33,6 +34,7 @@ _NOISE = (
 _FOLDER = ".dist-info"
 
 
+@cache
 def installed(*distributions: str) -> tuple[str, str] | None:
     """Return name and version of the first distribution that is installed.
 

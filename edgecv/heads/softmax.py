@@ -89,7 +89,7 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Classes:
     if array.shape[0] != 1 or array.size < 2:
         raise wrong_shape("softmax", "[1, C] with at least 2 classes", outputs)
     values = np.asarray(array, np.float32).ravel()
-    low, high = float(values.min()), float(values.max())
+    low, high = float(np.min(values)), float(np.max(values))
     if not (np.isfinite(low) and np.isfinite(high)):
         raise HeadError(
             "a score is not finite",

@@ -53,7 +53,9 @@ class Accuracy:
             if not n or short.size:
                 metrics[name] = ci95[name] = None
                 reasons[name] = (
-                    f"the model names only {short.min()} classes an image" if n else "no image"
+                    f"the model names only {int(np.min(short))} classes an image"
+                    if n
+                    else "no image"
                 )
                 continue
             metrics[name] = right / n
