@@ -84,7 +84,7 @@ def pixel_scale(
         HeadError: fractions, and the input's size is not known.
     """
     if normalized is None:
-        high = float(np.fmax.reduce(coordinates.ravel(), initial=-np.inf))
+        high = float(np.max(coordinates, initial=-np.inf, where=~np.isnan(coordinates)))
         if high == np.inf:
             high = float(np.max(coordinates, initial=-np.inf, where=np.isfinite(coordinates)))
         normalized = bool(-np.inf < high <= 2)

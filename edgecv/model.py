@@ -27,6 +27,9 @@ ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Array | Fr
 """A path, an encoded image, (H, W, 3) uint8 BGR (or grey, or BGRA), or a `Frame`."""
 
 
+_MAX_BATCH_BYTES = 2**28
+
+
 class ModelInfo(Record):
     """What runs, and how it was chosen.
 
@@ -167,18 +170,25 @@ class Model:
     def batch(self, images: Sequence[ImageLike], *, limits: Limits | None = None) -> list[Result]:
         """Run on several images and keep their order.
 
-        A model whose batch axis is free takes them in one run; any other takes them one by one.
-        The results are those of single calls.
+        A model whose batch axis is free takes them in one run, or in several of at most 256 MiB
+        of input each; any other takes them one by one. The results are those of single calls.
 
         Args:
             images: any of the kinds that a call takes, mixed as you like; may be empty.
             limits: as in a call.
         """
-        from edgecv.result import Result, Timings
-
         free = self._session.inputs[0].shape[0] is None
         if not free or len(images) < 2:
             return [self(image, limits=limits) for image in images]
+        size = max(1, _MAX_BATCH_BYTES // self._preprocessor.buffer(1).nbytes)
+        results: list[Result] = []
+        for start in range(0, len(images), size):
+            results += self._run_batch(images[start : start + size], limits)
+        return results
+
+    def _run_batch(self, images: Sequence[ImageLike], limits: Limits | None) -> list[Result]:
+        from edgecv.result import Result, Timings
+
         count = len(images)
         tensor = self._preprocessor.buffer(count)
         sources, geometries, times = [], [], []

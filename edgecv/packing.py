@@ -218,7 +218,7 @@ def _replay(
                     for name, model in models.items()
                 },
                 tolerances={
-                    name: _TOLERANCE.get(model.info.precision or "", _REDUCED)
+                    name: _TOLERANCE.get(model.info.precision or "fp32", _REDUCED)
                     for name, model in models.items()
                 },
             )

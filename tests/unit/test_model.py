@@ -336,3 +336,23 @@ def test_exif_orientation_is_applied_before_boxes_are_mapped(
     result = detector(path)
     assert result.source_hw == (60, 40)
     same(result, detector(codecs.read(path)))
+
+
+def test_a_large_batch_is_run_in_pieces(
+    tmp_path: Path, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = opened(models.onnx_classifier(tmp_path / "c.onnx", batch="N"), head="softmax")
+    images = [models.image(seed) for seed in range(7)]
+    whole = [result.value.to_json(()) for result in model.batch(images)]
+    one = model._preprocessor.buffer(1).nbytes
+    monkeypatch.setattr("edgecv.model._MAX_BATCH_BYTES", 3 * one)
+    sizes: list[int] = []
+    run = model._session.run
+
+    def counted(inputs: Any) -> Any:
+        sizes.append(len(next(iter(inputs.values()))))
+        return run(inputs)
+
+    monkeypatch.setattr(model._session, "run", counted)
+    assert [result.value.to_json(()) for result in model.batch(images)] == whole
+    assert sizes == [3, 3, 1]
