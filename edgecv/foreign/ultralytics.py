@@ -93,7 +93,10 @@ def _literal(value: str) -> Any:
     if len(value) > _MAX_BYTES:
         return value
     try:
-        return ast.literal_eval(value)
+        with warnings.catch_warnings():
+            # Python's compiler warns of odd escapes; a library does not print.
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return value
 
