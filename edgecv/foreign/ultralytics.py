@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import reprlib
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
