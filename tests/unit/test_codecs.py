@@ -408,7 +408,7 @@ def test_read_of_what_is_no_file(tmp_path: Path) -> None:
             codecs.read(path)
         assert str(caught.value).startswith(f"{path}: {message}")
     assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
-    with pytest.raises(ImageError, match="null byte"):
+    with pytest.raises(ImageError, match=r"null (byte|character)"):
         codecs.read("a\0b")
 
 
