@@ -108,16 +108,20 @@ class LiteRtSession(session.OpenSession):
             entries, exits = engine.get_input_details(), engine.get_output_details()
             self._inputs = tuple(_specs(entries))
             self._outputs = tuple(_specs(exits))
-            layers, notes, delegated = _layers(engine)
         except EdgecvError:
             raise
         except Exception as error:
             remedy = "leave engine option xnnpack=false out" if xnnpack == "false" else None
             raise session.refused(source, "LiteRT", error, remedy) from error
-        precision, more = session.tell_precision(layers, options.precision)
-        session.check_as_the_file_says("LiteRT", options, precision, "convert the model again")
         self.engine: Any = engine
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._asked, self._threads = options.precision, threads
+        self._version = f"{distribution} {engine_version}"
+        session.check_precision(options)
+        if options.precision in ("fp16", "bf16"):
+            session.check_as_the_file_says(
+                "LiteRT", options, self.info.precision, "convert the model again"
+            )
         self._check = session.InputCheck(self._inputs)
         self._entries = [
             (spec.name, entry["index"]) for spec, entry in zip(self._inputs, entries, strict=True)
@@ -126,11 +130,18 @@ class LiteRtSession(session.OpenSession):
             (spec.name, exit_["index"]) for spec, exit_ in zip(self._outputs, exits, strict=True)
         ]
         self._shapes = {entry["index"]: tuple(map(int, entry["shape"])) for entry in entries}
-        self._info = SessionInfo(
+
+    def _tell(self) -> SessionInfo:
+        with self._lock:
+            if self.engine is None:
+                raise session.closed(self._name)
+            layers, notes, delegated = _layers(self.engine)
+        precision, more = session.tell_precision(layers, self._asked)
+        return SessionInfo(
             backend="litert",
-            engine=f"{distribution} {engine_version}",
+            engine=self._version,
             device="CPU (XNNPACK)" if delegated else "CPU",
-            threads=threads,
+            threads=self._threads,
             precision=precision,
             notes=(*more, *notes),
         )
@@ -167,6 +178,8 @@ class LiteRtSession(session.OpenSession):
     def close(self) -> None:
         """Free the engine's memory, after a run that is under way."""
         with self._lock:
+            if self.engine is not None:
+                _ = self.info  # what it is can still be asked for afterwards
             self.engine = None
 
 
