@@ -84,9 +84,21 @@ def main() -> None:
             result = measure(case, model, bundle, images, args)
             report["cases"][name] = result
             print_case(name, case, result)
+    missed = [name for name, case in CASES.items() if not holds(case, report["cases"][name])]
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=2) + "\n")
+    if missed:
+        sys.exit(f"limits missed: {', '.join(missed)}")
+
+
+def holds(case: dict, result: dict) -> bool:
+    """Tell whether a case keeps all of its limits."""
+    return (
+        result["latency_ratio"] <= case["limit"]
+        and result["cold_start_ratio"] <= COLD_LIMIT
+        and result["peak_rss_above_mb"] <= MEMORY_LIMIT_MB
+    )
 
 
 def measure(

@@ -54,6 +54,8 @@ class Bundle:
         self._views: dict[str, memoryview] = {}
         self._hashed: set[str] = set()
         try:
+            if not self.is_archive and not path.is_dir():
+                raise ArchiveError("neither a file nor a folder", where=str(path))
             if self.is_archive:
                 self._map, self._views = map_archive(path)
                 sizes = {name: view.nbytes for name, view in self._views.items()}
@@ -116,8 +118,13 @@ class Bundle:
         if self.is_archive:
             digest = hashlib.sha256(self._views[entry.path]).hexdigest()
         else:
-            with (self.path / entry.path).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                with (self.path / entry.path).open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise ArchiveError(
+                    f"cannot be read: {error.strerror}", where=f"{self.path}: {entry.path}"
+                ) from None
         if digest != entry.sha256:
             raise IntegrityError(
                 "wrong sha256",

@@ -102,6 +102,13 @@ def _all_or_nothing(target: Path, *, folder: bool) -> Iterator[Path]:
             draft.mkdir()
         yield draft
         draft.replace(target)
+    except zipfile.LargeZipFile:
+        raise BundleError(
+            "too large for one file",
+            where=str(target),
+            expected="less than 2 GiB",
+            remedy="write a folder: leave the suffix out",
+        ) from None
     except OSError as error:
         raise BundleError(f"cannot be written: {error.strerror}", where=str(target)) from None
     finally:

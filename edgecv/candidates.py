@@ -224,8 +224,8 @@ def select(
         suppress: False for models that suppress overlaps inside.
 
     Returns:
-        Detections sorted by score; `dropped` counts what the two bounds cut off and what is not
-        finite.
+        Detections sorted by score; `dropped` counts what the two bounds cut off, and boxes that
+        are not finite or end before they begin.
 
     Raises:
         HeadError: a score is far above 1: the tensors mean something else.
@@ -233,6 +233,7 @@ def select(
     dropped = lost
     order = np.argsort(-score, kind="stable")
     usable = (np.abs(xyxy).max(axis=1, initial=0) < MAX_COORDINATE) & (score < np.inf)
+    usable &= (xyxy[:, 2:] >= xyxy[:, :2]).all(axis=1)
     if not usable.all():
         order = order[usable[order]]
         dropped += len(score) - len(order)

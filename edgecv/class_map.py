@@ -56,8 +56,12 @@ def class_table(
     Raises:
         DatasetError: the classes do not fit.
     """
-    if not data or not model:
+    if not data:
         return ClassTable()
+    if not model:
+        named = not all(name.isdecimal() for name in data)
+        note = "the model has no class names: its classes are compared with the data's by number"
+        return ClassTable(notes=(note,)) if named else ClassTable()
     remedy = "class_map='index' (--class-map index) takes the classes by number"
     ours, theirs = [_plain(name) for name in data], [_plain(name) for name in model]
     if class_map == "index":

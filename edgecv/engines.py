@@ -93,8 +93,10 @@ def find_model_file(path: Path) -> Path:
     """
     if not path.exists():
         raise UsageError("no such file or folder", where=str(path))
-    if not path.is_dir():
+    if path.is_file():
         return path
+    if not path.is_dir():
+        raise UsageError("not a regular file", where=str(path), got="a pipe, socket or device")
     suffixes = {s for n in plugins.names("backends") for s in load_backend(n).SUFFIXES}
     found = sorted(item for item in path.iterdir() if item.name.endswith(tuple(suffixes)))
     if len(found) != 1:

@@ -166,6 +166,7 @@ def evaluate(
     given = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
     asked = {name: value for name, value in given.items() if value is not None}
     view = model.with_options(**{**module.MODEL_OPTIONS, **asked})
+    _check_names(model, dataset, class_map)
     table = class_table(dataset.labels, model.labels, class_map, where=dataset.name)
     metric = module.create()
     problems = list(dataset.problems)
@@ -213,6 +214,18 @@ def evaluate(
         labels=tuple(model.labels),
         notes=(*table.notes, *model.info.notes),
     )
+
+
+def _check_names(model: Evaluable, dataset: Dataset, class_map: ClassMap) -> None:
+    """Refuse to number folders that are named, for a model whose numbers mean nothing known."""
+    named = not all(name.isdecimal() for name in dataset.labels)
+    if model.task == "classify" and named and not model.labels and class_map == "auto":
+        raise DatasetError(
+            "the model has no class names to compare with those of the folders",
+            where=dataset.name,
+            got=f"folders such as {dataset.labels[0]!r}",
+            remedy="name them with --labels FILE, or take folders by number: --class-map index",
+        )
 
 
 def _spread(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:

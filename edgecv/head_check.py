@@ -17,6 +17,7 @@ _FRACTIONS = ("confidence", "iou")
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", NoneType: "null"}
 # An empty output of this size is decoded in milliseconds; larger ones are not tried.
 _MAX_VALUES = 2**24
+_HUGE = 1e300
 
 
 def check_options(head: Head, name: str, options: Mapping[str, Any]) -> None:
@@ -50,7 +51,7 @@ def _is(value: Any, hint: Any) -> bool:
         inner = get_args(hint)[0]
         return isinstance(value, list | tuple) and all(_is(item, inner) for item in value)
     if hint is float:
-        return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+        return type(value) in (int, float) and abs(value) < _HUGE
     return type(value) is hint
 
 

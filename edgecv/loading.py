@@ -60,11 +60,15 @@ def load(
         BundleError: the bundle is broken, unsafe or altered.
         BackendError: the engine is missing, or refuses the model.
     """
-    where = Path(path)
+    try:
+        where = Path(os.fsdecode(path))
+        there = where.exists()
+    except (TypeError, ValueError, OSError) as error:
+        raise UsageError(f"not a path: {error}", where="path", got=repr(path)[:80]) from None
     options = SessionOptions(threads=threads)
     if isinstance(labels, str):
         raise UsageError("", where="labels", expected="a list of names", got=repr(labels)[:80])
-    if not where.exists():
+    if not there:
         raise UsageError("no such file or folder", where=str(where))
     said = Hints(origin="option", head=head, labels=None if labels is None else tuple(labels))
     said = said.over(hints)

@@ -22,14 +22,15 @@ MANIFEST = "manifest.json"
 
 
 def _not_zero(value: float) -> float:
-    if value == 0:
+    if abs(value) < 1e-6:
         raise ValueError("expected a number other than 0")
     return value
 
 
 MemberName = Annotated[str, check_member_name]
 Side = Annotated[int, Rule(ge=1, le=16384)]
-Divisor = Annotated[float, _not_zero]
+Level = Annotated[float, Rule(ge=-1e6, le=1e6)]
+Divisor = Annotated[float, _not_zero, Rule(ge=-1e6, le=1e6)]
 
 
 class FileEntry(Record, kw_only=True):
@@ -66,10 +67,10 @@ class Input(Record, kw_only=True):
     resize: Literal["stretch", "letterbox", "letterbox-topleft", "crop"]
     rounding: Literal["round", "floor"] = "round"
     pad_value: Annotated[int, Rule(ge=0, le=255)] = 114
-    crop_ratio: Annotated[float, Rule(gt=0, le=1)] = 1.0
+    crop_ratio: Annotated[float, Rule(ge=0.01, le=1)] = 1.0
     interpolation: Literal["linear", "area", "cubic", "nearest"] = "linear"
     color: Literal["rgb", "bgr", "grey"] = "rgb"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    mean: tuple[Level, Level, Level] = (0.0, 0.0, 0.0)
     std: tuple[Divisor, Divisor, Divisor] = (1.0, 1.0, 1.0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import mmap
 import os
 import stat
@@ -49,7 +48,7 @@ def scan_folder(root: Path) -> dict[str, int]:
     pending = [root]
     while pending:
         folder = pending.pop()
-        for item in os.scandir(folder):
+        for item in _items(folder):
             name = Path(item.path).relative_to(root).as_posix()
             where = f"{root}: {name}"
             info = item.stat(follow_symlinks=False)
@@ -71,6 +70,14 @@ def scan_folder(root: Path) -> dict[str, int]:
             if len(folded) > MAX_MEMBERS:
                 raise ArchiveError(f"more than {MAX_MEMBERS} files", where=str(root))
     return sizes
+
+
+def _items(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as items:
+            return list(items)
+    except OSError as error:
+        raise ArchiveError(f"cannot be read: {error.strerror}", where=str(folder)) from None
 
 
 def _check_name(name: str, where: str, folded: dict[str, str]) -> None:
@@ -118,8 +125,9 @@ def _unreadable(path: Path, reason: str) -> ArchiveError:
 
 def _locate(path: Path, mapped: mmap.mmap) -> dict[str, memoryview]:
     folded: dict[str, str] = {}
-    spans: list[tuple[int, int, str]] = []
-    for entry in _directory(path, mapped):
+    spans: list[tuple[int, int, int, str]] = []
+    entries, directory = _directory(path, mapped)
+    for entry in entries:
         name = _name(path, entry)
         where = f"{path}: {name}"
         _check_name(name, where, folded)
@@ -133,15 +141,22 @@ def _locate(path: Path, mapped: mmap.mmap) -> dict[str, memoryview]:
                 "a compressed member",
                 where=where,
                 expected="stored members",
-                remedy="write the archive with `edgecv pack`, or `zip -0 -r`",
+                remedy="write the archive with `edgecv pack`, or `zip -0 -r -D`",
             )
-        spans.append((*_span(where, mapped, entry), name))
+        spans.append((entry.offset, *_span(where, mapped, entry), name))
     spans.sort()
-    for (_, end, name), (start, _, other) in itertools.pairwise(spans):
-        if start < end:
-            raise ArchiveError(f"members {name!r} and {other!r} overlap", where=str(path))
+    # Members lie one behind the other from the first byte to the directory: nothing is unhashed.
+    ends = [0, *(end for _, _, end, _ in spans)]
+    starts = [*(offset for offset, _, _, _ in spans), directory]
+    for end, start in zip(ends, starts, strict=True):
+        if start != end:
+            raise ArchiveError(
+                "members overlap, or there are bytes between them that no member holds",
+                where=str(path),
+                remedy="write the archive with `edgecv pack`",
+            )
     whole = memoryview(mapped)
-    return {name: whole[start:end] for start, end, name in spans}
+    return {name: whole[start:end] for _, start, end, name in spans}
 
 
 class _Entry:
@@ -149,13 +164,18 @@ class _Entry:
 
     def __init__(self, fields: tuple[int, ...], name: bytes) -> None:
         self.flags, self.method = fields[3:5]
+        self.crc = fields[7]
         self.stored_size, self.size = fields[8:10]
         self.attributes, self.offset = fields[15:17]
         self.name = name
 
 
-def _directory(path: Path, mapped: mmap.mmap) -> list[_Entry]:
-    """Read the central directory, which must end where the archive's last record begins."""
+def _directory(path: Path, mapped: mmap.mmap) -> tuple[list[_Entry], int]:
+    """Read the central directory, which must end where the archive's last record begins.
+
+    Returns:
+        Its entries, and where it begins.
+    """
     tail = len(mapped) - _END.size
     if tail < 0:
         raise _unreadable(path, "too short")
@@ -180,7 +200,7 @@ def _directory(path: Path, mapped: mmap.mmap) -> list[_Entry]:
         at += name_size + extra_size + comment_size
     if at != tail:
         raise _unreadable(path, "its directory is broken")
-    return entries
+    return entries, offset
 
 
 def _name(path: Path, entry: _Entry) -> str:
@@ -199,11 +219,14 @@ def _span(where: str, mapped: mmap.mmap, entry: _Entry) -> tuple[int, int]:
     if start > len(mapped) - LOCAL_HEADER.size:
         raise ArchiveError("its header lies outside the archive", where=where)
     magic, *fields = LOCAL_HEADER.unpack_from(mapped, start)
-    name_size, extra_size = fields[-2:]
+    flags, method, crc, stored_size, size, name_size, extra_size = fields[1], fields[2], *fields[5:]
     data = start + LOCAL_HEADER.size + name_size + extra_size
     name = mapped[start + LOCAL_HEADER.size : start + LOCAL_HEADER.size + name_size]
     if magic != b"PK\x03\x04" or name != entry.name:
         raise ArchiveError("its local header names another file", where=where)
+    said = (entry.flags, entry.method, entry.crc, entry.stored_size, entry.size)
+    if (flags, method, crc, stored_size, size) != said:
+        raise ArchiveError("its local header and the directory disagree", where=where)
     if data + entry.size > len(mapped):
         raise ArchiveError("it reaches beyond the end of the archive", where=where)
     return data, data + entry.size

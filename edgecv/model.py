@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from edgecv.errors import InferenceError
+from edgecv.errors import InferenceError, UsageError
 from edgecv.head import load_head
 from edgecv.head_check import check_options
 from edgecv.manifest import HeadSpec, Input
@@ -27,7 +27,7 @@ ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Array | Fr
 """A path, an encoded image, (H, W, 3) uint8 BGR (or grey, or BGRA), or a `Frame`."""
 
 
-_MAX_BATCH_BYTES = 2**28
+_MAX_BATCH_BYTES = 2**25
 
 
 class ModelInfo(Record):
@@ -167,16 +167,23 @@ class Model:
         )
         return Result(value, source, geometry.source_hw, self.labels, timings)
 
-    def batch(self, images: Sequence[ImageLike], *, limits: Limits | None = None) -> list[Result]:
+    def batch(self, images: Iterable[ImageLike], *, limits: Limits | None = None) -> list[Result]:
         """Run on several images and keep their order.
 
-        A model whose batch axis is free takes them in one run, or in several of at most 256 MiB
+        A model whose batch axis is free takes them in one run, or in several of at most 32 MiB
         of input each; any other takes them one by one. The results are those of single calls.
 
         Args:
             images: any of the kinds that a call takes, mixed as you like; may be empty.
             limits: as in a call.
         """
+        if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Frame) or (
+            getattr(images, "ndim", 4) < 4
+        ):
+            raise UsageError(
+                "one image", where="images", expected="a sequence", got=type(images).__name__
+            )
+        images = list(images)
         free = self._session.inputs[0].shape[0] is None
         if not free or len(images) < 2:
             return [self(image, limits=limits) for image in images]

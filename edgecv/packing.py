@@ -246,9 +246,9 @@ def _model(draft: _Draft) -> Model:
 
 def _provenance(drafts: Sequence[_Draft]) -> Provenance:
     sources = {
-        path.name: file_entry(path.name, path).sha256
+        member: file_entry(member, path).sha256
         for draft in drafts
-        for path in draft.members.values()
+        for member, path in draft.members.items()
     }
     engines = [load_backend(name) for name in sorted({draft.backend for draft in drafts})]
     versions = {engine.ENGINE: engine.version() or "" for engine in engines}

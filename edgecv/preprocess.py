@@ -88,12 +88,10 @@ class Preprocessor:
 
     def buffer(self, count: int = 1) -> Array:
         """Return this thread's tensor for `count` images, [count, ...] of the input's dtype."""
-        buffers: dict[int, Array] = self._local.__dict__.setdefault("tensors", {})
-        if count not in buffers:
-            if len(buffers) >= 4:
-                buffers.clear()
-            buffers[count] = np.zeros((count, *self.shape), self.dtype)
-        return buffers[count]
+        held: Array | None = getattr(self._local, "tensor", None)
+        if held is None or len(held) < count:
+            held = self._local.tensor = np.zeros((count, *self.shape), self.dtype)
+        return held[:count]
 
     def prepare(self, image: Image, out: Array | None = None) -> tuple[Array, Geometry]:
         """Prepare one image.

@@ -26,6 +26,7 @@ from edgecv.types import (
 )
 
 _REASON_LENGTH = 400
+_MAX_THREADS = 1024
 # What engines put before their reasons: error codes, and places in their own sources.
 _NOISE = (
     r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : "
@@ -188,12 +189,17 @@ def threads(options: SessionOptions) -> int:
     """Return the threads of one inference: those asked for, or every CPU this process may use.
 
     Raises:
-        UsageError: fewer than one.
+        UsageError: not a whole number from 1 to 1024.
     """
     if options.threads is None:
         return host.usable_cpus()
-    if options.threads < 1:
-        raise UsageError("", where="threads", expected="1 or more", got=str(options.threads))
+    if type(options.threads) is not int or not 1 <= options.threads <= _MAX_THREADS:
+        raise UsageError(
+            "",
+            where="threads",
+            expected=f"a whole number from 1 to {_MAX_THREADS}",
+            got=repr(options.threads),
+        )
     return options.threads
 
 

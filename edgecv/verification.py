@@ -48,18 +48,24 @@ class Verification:
         path: of the bundle.
         files: how many were hashed; a wrong hash is an error, not a report.
         checks: one for each golden sample and variant.
+        golden: golden samples in the bundle.
         note: what could not be proven, such as a bundle without golden samples.
     """
 
     path: str
     files: int
     checks: tuple[Check, ...]
+    golden: int = 0
     note: str = ""
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing failed; skipped variants do not count as failed."""
-        return all(check.status != "failed" for check in self.checks)
+        """Tell whether nothing failed, and something was compared if there is anything to compare.
+
+        Variants whose engine is not installed do not count as failed.
+        """
+        statuses = {check.status for check in self.checks}
+        return "failed" not in statuses and (not self.golden or "ok" in statuses)
 
     def to_json(self) -> dict[str, Any]:
         """Make the object that ``edgecv verify --json`` prints."""
@@ -96,9 +102,13 @@ def verify(
                     checks += [_replay(bundle, golden, model) for golden in manifest.golden]
             except EdgecvError as error:
                 checks.append(Check(variant.id, "", "failed", reason=error.message))
-        note = "" if manifest.golden else "no golden samples: results were not compared"
+        note = ""
+        if not manifest.golden:
+            note = "no golden samples: results were not compared"
+        elif not any(check.status == "ok" for check in checks):
+            note = "no golden sample could be compared"
         files = len({entry.path for entry in manifest.files()})
-        return Verification(os.fspath(path), files, tuple(checks), note)
+        return Verification(os.fspath(path), files, tuple(checks), len(manifest.golden), note)
 
 
 def _replay(bundle: Bundle, golden: Golden, model: Model) -> Check:

@@ -28,6 +28,8 @@ SUFFIXES = (".onnx",)
 # The same library under another name: built for a GPU or with OpenVINO inside.
 _DISTRIBUTIONS = (ENGINE, "onnxruntime-gpu", "onnxruntime-openvino")
 _CREATION = threading.Lock()
+_KEPT_BYTES = 16 * 2**20
+_TELLING = threading.Lock()
 _DTYPES = {
     "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64",
     "tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(uint16)": "uint16",
@@ -89,13 +91,14 @@ class OnnxSession(session.OpenSession):
         except ImportError as error:
             raise session.missing(ENGINE, EXTRA) from error
         self._name = str(source)
-        self._source, self._asked = _kept(source), options.precision
+        self._asked = options.precision
+        self._unread: bytes | None = None
         session.check_precision(options)
         if options.precision in ("fp16", "bf16"):
             session.check_as_the_file_says(
                 "ONNX Runtime",
                 options,
-                self._read_precision()[0],
+                self._read_precision(source.main)[0],
                 "convert the file, or run it with OpenVINO",
             )
         external = external_data.mentioned(source.main)
@@ -139,14 +142,28 @@ class OnnxSession(session.OpenSession):
         self._output_names = [spec.name for spec in self._outputs]
         self._threads = threads
         self._version = onnxruntime.__version__
+        if isinstance(model, bytes) and len(model) <= _KEPT_BYTES:
+            # The very bytes that run are read when somebody asks, not before the first result.
+            self._unread = model
+        else:
+            self._info = self._describe(source.main)
 
-    def _read_precision(self) -> tuple[Precision | None, tuple[str, ...]]:
+    def _read_precision(self, main: Path | memoryview) -> tuple[Precision | None, tuple[str, ...]]:
         """Read from the file in which precision its layers compute."""
-        says = onnx_file.read(self._source, self._name)
+        says = onnx_file.read(main, self._name)
         return session.tell_precision(says.layers, self._asked)
 
     def _tell(self) -> SessionInfo:
-        precision, notes = self._read_precision()
+        with _TELLING:
+            if self._info is None and self._unread is not None:
+                self._info = self._describe(memoryview(self._unread))
+                self._unread = None
+        if self._info is None:
+            raise session.closed(self._name)
+        return self._info
+
+    def _describe(self, main: Path | memoryview) -> SessionInfo:
+        precision, notes = self._read_precision(main)
         return SessionInfo(
             backend="onnxruntime",
             engine=f"onnxruntime {self._version}",
@@ -181,6 +198,8 @@ class OnnxSession(session.OpenSession):
 
     def close(self) -> None:
         """Free the engine's memory; a run that is under way in another thread still ends."""
+        if self._unread is not None:
+            _ = self.info  # what it is can still be asked for afterwards
         self.engine = None
         folder, self._folder = self._folder, None
         if folder is not None:
@@ -197,8 +216,3 @@ def _spec(node: Any, where: str) -> TensorSpec:
         )
     shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in node.shape)
     return TensorSpec(node.name, shape, _DTYPES[node.type])
-
-
-def _kept(source: ModelSource) -> Path | memoryview:
-    """Return the model file; bytes as a view of its own, which a closing bundle leaves valid."""
-    return source.main if isinstance(source.main, Path) else memoryview(source.main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
 
 import click
@@ -46,6 +47,11 @@ def main() -> None:
     """Run the command line and end the process."""
     # OpenCV's own log would repeat, in C++ terms, what our errors say.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    # Ending in the ordinary way takes child processes along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123  # for good
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal cannot show is printed with escapes, not lost with an error.
         sys.stdout.reconfigure(errors="backslashreplace")

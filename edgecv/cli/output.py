@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from edgecv.errors import UsageError
+from edgecv.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,11 +48,15 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
-def check_target(target: str | None) -> None:
-    """Refuse a place for JSON that cannot be written, before the work is done.
+def check_target(target: str | None, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a JSON target that cannot be written, before the work is done for nothing.
+
+    Args:
+        target: as given with ``--json``.
+        inputs: what the command reads; it is never written over.
 
     Raises:
-        UsageError: its folder is missing or closed to us, or it is a folder itself.
+        UsageError: a folder, a place without permission, or something that the command reads.
     """
     if target in (None, "-"):
         return
@@ -63,31 +68,53 @@ def check_target(target: str | None) -> None:
         reason = "its folder does not exist"
     elif not os.access(path if path.exists() else path.parent, os.W_OK):
         reason = "no permission"
+    elif any(_is_part(path, item) for item in inputs):
+        reason = "the command reads it"
     if reason:
         raise UsageError(f"cannot be written: {reason}", where=f"--json {target}")
 
 
+def _is_part(path: Path, item: Path) -> bool:
+    """Tell whether a path is an input, or lies in a folder bundle that is one."""
+    here, there = path.resolve(), item.resolve()
+    if here == there or (path.exists() and item.exists() and path.samefile(item)):
+        return True
+    return (there / MANIFEST).is_file() and there in here.parents
+
+
 @contextmanager
-def json_stream(target: str | None) -> Iterator[IO[str] | None]:
-    """Open where JSON goes: ``-`` is standard output, None is nowhere."""
+def json_stream(target: str | None, inputs: Iterable[Path] = ()) -> Iterator[IO[str] | None]:
+    """Open where JSON goes: ``-`` is standard output, None is nowhere.
+
+    A file is written beside its place and moved there at the end, so that a run that fails leaves
+    what was there.
+    """
+    check_target(target, inputs)
     if target is None:
         yield None
     elif target == "-":
         yield sys.stdout
+    elif Path(target).exists() and not Path(target).is_file():
+        # A pipe or a device is written as it is.
+        with Path(target).open("w", encoding="utf-8", errors="backslashreplace") as file:
+            yield file
     else:
+        draft = Path(f"{target}.{os.getpid()}.part")
         try:
             # A file name that is not UTF-8 comes as lone surrogates; escaped, they are JSON.
-            file = Path(target).open("w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  # closed below
+            with draft.open("w", encoding="utf-8", errors="backslashreplace") as file:
+                yield file
+            draft.replace(target)
         except OSError as error:
             raise UsageError(
                 f"cannot be written: {error.strerror}", where=f"--json {target}"
             ) from None
-        with file:
-            yield file
+        finally:
+            draft.unlink(missing_ok=True)
 
 
-def write_json(target: str | None, data: Any) -> None:
+def write_json(target: str | None, data: Any, inputs: Iterable[Path] = ()) -> None:
     """Write one indented JSON document, if a target was named."""
-    with json_stream(target) as file:
+    with json_stream(target, inputs) as file:
         if file is not None:
             file.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -114,13 +114,28 @@ def _yaml(path: Path) -> dict[str, Any] | None:
             remedy="pip install 'edgecv[openvino]'",
         ) from None
     try:
-        data = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        # Plain text and lists only: no merge keys, which can grow without bound, and no types.
+        data = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ModelLoadError(f"not valid YAML: {reason}", where=str(path)) from None
     except OSError as error:
         raise ModelLoadError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    return data if isinstance(data, dict) and {"task", "names"} <= data.keys() else None
+    if not isinstance(data, dict) or not {"task", "names"} <= data.keys():
+        return None
+    args = data.get("args")
+    if isinstance(args, dict):
+        data["args"] = {key: _scalar(value) for key, value in args.items()}
+    return {key: _scalar(value) for key, value in data.items()}
+
+
+def _scalar(value: Any) -> Any:
+    """Give YAML's plain text the types that matter here: truth and whole numbers."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    return int(value) if value.isdecimal() and len(value) < 10 else value
 
 
 def _zipped(path: Path) -> tuple[dict[str, Any] | None, bool]:

@@ -216,7 +216,7 @@ def test_declared_size_beyond_the_file(tmp_path: Path) -> None:
     entry = data.rfind(b"PK\x01\x02")
     struct.pack_into("<II", data, entry + 20, 10**9, 10**9)
     path.write_bytes(data)
-    with pytest.raises(ArchiveError, match="beyond the end"):
+    with pytest.raises(ArchiveError, match=r"beyond the end|disagree"):
         open_bundle(path)
 
 
@@ -231,7 +231,7 @@ def test_overlapping_members(tmp_path: Path) -> None:
     size = struct.unpack_from("<I", data, entries[1] + 20)[0]
     struct.pack_into("<II", data, entries[1] + 20, size + 200, size + 200)
     path.write_bytes(data)
-    with pytest.raises(ArchiveError, match=r"overlap|beyond the end"):
+    with pytest.raises(ArchiveError, match=r"overlap|beyond the end|disagree"):
         open_bundle(path)
 
 
@@ -319,3 +319,33 @@ def test_manifest_is_readable_by_people(tmp_path: Path) -> None:
     data = json.loads((path / "manifest.json").read_text())
     assert data["schema_version"] == 1
     assert data["variants"][0]["files"][0]["bytes"] == len(WEIGHTS)
+
+
+def test_bytes_that_no_member_holds(tmp_path: Path) -> None:
+    """Nothing before, between or behind the members: what is there was hashed."""
+    path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
+    good = path.read_bytes()
+    first = good.find(b"PK\x01\x02")
+    path.write_bytes(good + b"behind")
+    with pytest.raises(ArchiveError, match="does not end"):
+        open_bundle(path)
+    junk = bytearray(good[:first] + b"between" + good[first:])
+    end = len(junk) - 22
+    struct.pack_into("<I", junk, end + 16, struct.unpack_from("<I", junk, end + 16)[0] + 7)
+    path.write_bytes(junk)
+    with pytest.raises(ArchiveError, match="bytes between them that no member holds"):
+        open_bundle(path)
+
+
+def test_closing_lets_go_of_the_file(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
+    bundle = open_bundle(path)
+    assert str(path) in Path("/proc/self/maps").read_text()
+    bundle.close()
+    assert str(path) not in Path("/proc/self/maps").read_text()
+
+
+def test_what_is_neither_file_nor_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "net.edgecv")
+    with pytest.raises(ArchiveError, match="neither a file nor a folder"):
+        open_bundle(tmp_path / "net.edgecv")

@@ -166,7 +166,7 @@ def test_what_was_dropped_is_said(tmp_path: Path, photos: Path) -> None:
         model, photos / "a.png", "--trusted", "--head", "end2end",
         "--head-option", "max_detections=1",
     )  # fmt: skip
-    assert "1x class 1 (1 more beyond the limit)" in ran.out
+    assert "1x class 1 (1 dropped: beyond a bound, or not finite)" in ran.out
 
 
 def test_a_classifier(tmp_path: Path, photos: Path) -> None:
@@ -272,3 +272,23 @@ def test_labels_of_other_scripts(tmp_path: Path, photos: Path) -> None:
     ran = predict(*args, "--labels", labels, "--json", "-")
     assert "猫" in ran.out
     assert predict(*args, "--labels", labels, "--save", tmp_path / "o").status == 0
+
+
+def test_nothing_that_is_read_is_written_over(tmp_path: Path) -> None:
+    model = models.null_detector(tmp_path / "m.null.json")
+    bundle = tmp_path / "bundle.edgecv"
+    packed = models.command("pack", model, "-o", bundle, "--head", "end2end", "--trusted")
+    assert packed.status == 0, packed.err
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    photo = models.write_image(photos / "a.jpg")
+    before = photo.read_bytes(), bundle.read_bytes()
+    for target in (bundle, photo):
+        ran = models.command("predict", bundle, photo, "--json", target)
+        assert ran.status == 2
+        assert "the command reads it" in ran.err
+    assert models.command("info", bundle, "--json", bundle).status == 2
+    ran = models.command("predict", bundle, photos, "--save", photos)
+    assert ran.status == 2
+    assert "would be written over" in ran.err
+    assert before == (photo.read_bytes(), bundle.read_bytes())

@@ -45,7 +45,7 @@ def test_the_report_as_json(folder: Path, tmp_path: Path) -> None:
     ran = command("verify", folder, "--json", "-")
     assert ran.status == 0
     data = json.loads(ran.out)
-    assert list(data) == ["ok", "path", "files", "checks", "note"]
+    assert list(data) == ["ok", "path", "files", "checks", "golden", "note"]
     assert [check["status"] for check in data["checks"]] == ["ok", "ok"]
     ran = command("verify", folder, "--json", tmp_path / "x.json")
     assert "golden/000.png" in ran.out

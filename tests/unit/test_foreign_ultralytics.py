@@ -161,13 +161,23 @@ def test_yaml_of_somebody_else_or_none(tmp_path: Path) -> None:
     assert from_yaml(tmp_path, "") is None
 
 
-@pytest.mark.parametrize(
-    "text", ["a: [1, 2", "\x01", "task: !!python/object/apply:os.abort []", "[" * 5000, "\t- x"]
-)
+@pytest.mark.parametrize("text", ["a: [1, 2", "\x01", "[" * 5000, "\t- x"])
 def test_broken_yaml(tmp_path: Path, text: str) -> None:
     with pytest.raises(ModelLoadError, match=r"metadata\.yaml") as caught:
         from_yaml(tmp_path, text)
     assert "\n" not in caught.value.message
+
+
+def test_yaml_builds_nothing_but_text(tmp_path: Path) -> None:
+    """Tags of types are text like any other; merge keys do not merge."""
+    for value in ("!!python/object/apply:os.abort []", "!!timestamp foo", "2024-13-45", "!!int x"):
+        hints = from_yaml(tmp_path, f"task: detect\nnames: [a]\nstride: 32\ndate: {value}\n")
+        assert hints is not None
+        assert hints.labels == ("a",)
+    merges = "a0: &a0 {x: y}\n" + "".join(
+        f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 12)
+    )
+    assert from_yaml(tmp_path, merges + "task: detect\nnames: [a]\nstride: 32\n") is not None
 
 
 def test_yaml_that_is_not_text(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from edgecv.codecs import Limits
 from edgecv.errors import ImageError, InferenceError, UsageError
 from edgecv.hints import Hints
 from edgecv.model import Model
+from edgecv.packing import pack
 from edgecv.result import Result
 from edgecv.types import Frame
 from tests import models
@@ -356,3 +357,21 @@ def test_a_large_batch_is_run_in_pieces(
     monkeypatch.setattr(model._session, "run", counted)
     assert [result.value.to_json(()) for result in model.batch(images)] == whole
     assert sizes == [3, 3, 1]
+
+
+def test_closing_a_model_lets_go_of_its_bundle(tmp_path: Path) -> None:
+    model_file = models.onnx_detector(tmp_path / "d.onnx")
+    path = pack([model_file], tmp_path / "d.edgecv", hints=Hints(head="yolo"), trusted=True)
+    for backend in ("onnxruntime", "openvino"):
+        model = edgecv.load(path, backend=backend)
+        model(models.image())
+        model.close()
+        assert str(path) not in Path("/proc/self/maps").read_text()
+        assert model.info.precision is not None or model.info.notes
+
+
+def test_one_image_is_no_batch(detector: Model) -> None:
+    for image in (models.image(), "photo.jpg", b"bytes", Frame(models.image())):
+        with pytest.raises(UsageError, match="one image: expected a sequence"):
+            detector.batch(image)
+    assert len(detector.batch(models.image(i) for i in range(3))) == 3

@@ -50,7 +50,7 @@ def test_one_file_makes_a_variant_for_every_engine(
         assert manifest.head.name == "yolo"
         assert manifest.golden == ()
         digest = hashlib.sha256(detector.read_bytes()).hexdigest()
-        assert manifest.provenance.sources == {"detector.onnx": digest}
+        assert manifest.provenance.sources == {"models/detector.onnx": digest}
         assert set(manifest.provenance.versions) == {"onnxruntime", "openvino"}
         assert all(manifest.provenance.versions.values())
         assert manifest.provenance.tool == f"edgecv {edgecv.__version__}"

@@ -68,7 +68,7 @@ def test_what_was_packed_is_verified(folder: Path, name: str) -> None:
         assert check.score < 1e-5
         assert check.image.startswith("golden/")
     data = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert list(data) == ["ok", "path", "files", "checks", "note"]
+    assert list(data) == ["ok", "path", "files", "checks", "golden", "note"]
     assert data["path"] == str(folder / name)
 
 

@@ -85,7 +85,7 @@ def command(
     from edgecv.bench.environment import environment
 
     counts = _threads(threads)
-    output.check_target(json_target)
+    output.check_target(json_target, [model])
     if not model.exists():
         raise UsageError("no such file or folder", where=str(model))
     screen = output.console(stderr=True)
@@ -145,8 +145,8 @@ def _images(model: Path, sources: tuple[str, ...], scratch: Path) -> list[Path]:
     if is_bundle(model):
         with open_bundle(model) as bundle:
             images = []
-            for golden in bundle.manifest.golden:
-                place = scratch / Path(golden.image.path).name
+            for i, golden in enumerate(bundle.manifest.golden):
+                place = scratch / f"{i:03d}-{Path(golden.image.path).name}"
                 place.write_bytes(bundle.read(golden.image))
                 images.append(place)
         if images:

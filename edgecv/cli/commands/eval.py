@@ -75,7 +75,7 @@ def command(
     from edgecv.dataset import open_dataset
     from edgecv.evaluation import evaluate
 
-    output.check_target(json_target)
+    output.check_target(json_target, [model, data])
     with open_model(model) as opened:
         # Class folders are read by the model's labels; other formats name their own classes.
         by_label = opened.task == "classify" and class_map == "auto"

@@ -19,7 +19,7 @@ from edgecv.manifest import Manifest
 @click.option("--json", "json_target", metavar="FILE|-", help="Write everything as JSON.")
 def command(model: Path, open_model: Opener, json_target: str | None) -> None:
     """Say what MODEL is, how it is fed and read, and which engine would run it here."""
-    output.check_target(json_target)
+    output.check_target(json_target, [model])
     with open_model(model) as opened:
         info = opened.info
         labels = opened.labels

@@ -9,8 +9,9 @@ import click
 from edgecv import plugins
 from edgecv.bundle import open_bundle
 from edgecv.cli.options import hint_options
+from edgecv.errors import UsageError
 from edgecv.hints import Hints
-from edgecv.image_files import expand
+from edgecv.image_files import expand, is_image
 from edgecv.packing import pack
 
 
@@ -67,6 +68,13 @@ def command(
     force: bool,
 ) -> None:
     """Make a bundle of MODELS that need no conversion; several files make several variants."""
+    strays = [model for model in models if is_image(model.name)]
+    if strays:
+        raise UsageError(
+            "an image among the models",
+            where=str(strays[0]),
+            remedy="repeat --golden for each image, or give it a folder or a glob in quotes",
+        )
     thresholds = {"confidence": confidence, "iou": iou}
     options = {key: value for key, value in thresholds.items() if value is not None}
     hints = hints.replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,7 +53,8 @@ def command(
     from edgecv.image_files import expand
 
     paths = expand(sources, recursive=recursive)
-    writer = _Saver(folder) if folder else None
+    output.check_target(json_target, [model, *paths])
+    writer = _Saver(folder, paths) if folder else None
     failures = 0
     with open_model(model) as opened, output.json_stream(json_target) as stream:
         for note in (*opened.info.skipped, *opened.info.notes):
@@ -92,20 +94,22 @@ def _sentence(result: Result, model: Model) -> str:
         counts = Counter(int(c) for c in value.class_id)
         found = ", ".join(f"{n}x {_name(model, c)}" for c, n in counts.most_common()) or "nothing"
         if value.dropped:
-            found += f" ({value.dropped} more beyond the limit)"
+            found += f" ({value.dropped} dropped: beyond a bound, or not finite)"
     else:
         found = ", ".join(f"{_name(model, c)} {s:.2f}" for c, s in list(result.classes)[:3])
     return f"{result.source} {width}x{height}: {found} ({result.timings_ms.total:.1f} ms)"
 
 
 def _name(model: Model, class_id: int) -> str:
-    return model.labels[class_id] if class_id < len(model.labels) else f"class {class_id}"
+    name = model.labels[class_id] if class_id < len(model.labels) else f"class {class_id}"
+    # A label from a stranger's file must not steer the terminal.
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 
 class _Saver:
     """Draw results into a folder, made if need be, under names that do not collide."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sources: Sequence[Path]) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -114,6 +118,15 @@ class _Saver:
             ) from None
         self.folder = folder
         self.taken: set[str] = set()
+        own = folder.resolve()
+        for source in sources:
+            if source.resolve().parent == own:
+                raise UsageError(
+                    "the images lie in this folder themselves, and would be written over",
+                    where=f"--save {folder}",
+                    got=str(source),
+                    remedy="name another folder",
+                )
 
     def save(self, path: Path, result: Result) -> Path:
         """Draw one result; the picture is named after its image."""

@@ -23,7 +23,7 @@ def command(bundle: Path, json_target: str | None) -> int:
     """
     from rich.text import Text
 
-    output.check_target(json_target)
+    output.check_target(json_target, [bundle])
     report = verify(bundle)
     output.write_json(json_target, report.to_json())
     if json_target != "-":
