@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from edgecv.result import Result
+from edgecv.results import label_of
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
 from edgecv.types import Image
@@ -39,10 +40,6 @@ def draw(image: Image, result: Result) -> Image:
     return canvas
 
 
-def _label(result: Result, class_id: int) -> str:
-    return result.labels[class_id] if class_id < len(result.labels) else str(class_id)
-
-
 def _scale(image: Image) -> tuple[float, int]:
     """Return the font scale and the line thickness that suit an image's size."""
     side = min(image.shape[:2])
@@ -57,7 +54,7 @@ def _draw_detections(canvas: Image, detections: Detections, result: Result) -> N
         class_id = int(detections.class_id[i])
         color = color_of(class_id)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness, cv2.LINE_AA)
-        text = f"{_label(result, class_id)} {detections.score[i]:.2f}"
+        text = f"{label_of(result.labels, class_id)} {detections.score[i]:.2f}"
         _write(canvas, text, (x1, y1), color, scale, thickness)
 
 
@@ -66,7 +63,7 @@ def _draw_classes(canvas: Image, classes: Classes, result: Result) -> None:
     (_, height), base = cv2.getTextSize("Ag", _FONT, scale, thickness)
     for line, (class_id, score) in enumerate(classes):
         y = (line + 1) * (height + 2 * base)
-        text = f"{score:.2f} {_label(result, class_id)}"
+        text = f"{score:.2f} {label_of(result.labels, class_id)}"
         _write(canvas, text, (0, y), color_of(class_id), scale, thickness)
 
 

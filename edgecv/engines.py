@@ -26,12 +26,6 @@ def why_not(name: str) -> str | None:
     return None if backend.version() is not None else f"{backend.ENGINE} is not installed"
 
 
-def installed_backends() -> tuple[str, ...]:
-    """List the backends whose engine is installed, ``null`` last."""
-    names = [name for name in plugins.names("backends") if load_backend(name).version()]
-    return tuple(sorted(names, key=_preference))
-
-
 def _preference(name: str) -> tuple[int, str]:
     order = ("onnxruntime", "openvino", "litert")
     return (order.index(name) if name in order else len(order), name)

@@ -11,6 +11,7 @@ from edgecv.class_map import ClassMap, class_table
 from edgecv.dataset import Dataset, Problem, Sample
 from edgecv.errors import DatasetError, ImageError, UsageError
 from edgecv.metric import ClassScore, Interval, MetricModule
+from edgecv.results import label_of
 
 Progress = Callable[[int, int], None]
 
@@ -107,7 +108,7 @@ class Evaluation:
             "per_class": [
                 {
                     "class_id": score.class_id,
-                    "label": _label(self.labels, score.class_id),
+                    "label": label_of(self.labels, score.class_id),
                     "images": score.images,
                     "truths": score.truths,
                     **{name: _rounded(value) for name, value in score.metrics.items()},
@@ -240,10 +241,6 @@ def _wrong_size(sample: Sample, size_hw: tuple[int, int]) -> str | None:
         return None
     height, width = sample.size_hw
     return f"the image is {size_hw[1]}x{size_hw[0]}, its annotation is for {width}x{height}"
-
-
-def _label(labels: Sequence[str], class_id: int) -> str:
-    return labels[class_id] if class_id < len(labels) else str(class_id)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from edgecv.engines import choose_backend, find_model_file, gather, load_backend
 from edgecv.errors import BackendMissingError, InferenceError, ManifestError, UsageError
 from edgecv.hints import Hints
 from edgecv.manifest import Manifest, Variant
-from edgecv.types import Session, SessionOptions
+from edgecv.types import Session, SessionOptions, TensorSpec
 
 if TYPE_CHECKING:
     from edgecv.model import Model, ModelInfo
@@ -272,13 +273,21 @@ def _check_tensors(session: Session, variant: Variant, where: str) -> None:
         ("outputs", variant.outputs, session.outputs),
     ):
         expected = tuple(tensor.to_spec() for tensor in recorded)
-        if [(t.name, t.dtype) for t in expected] != [(t.name, t.dtype) for t in found]:
+        if len(expected) != len(found) or not all(map(_like, expected, found)):
             raise InferenceError(
                 "the engine reports other tensors than the manifest",
                 where=f"{where}: {kind}",
                 expected="; ".join(map(str, expected)),
                 got="; ".join(map(str, found)),
             )
+
+
+def _like(recorded: TensorSpec, found: TensorSpec) -> bool:
+    """Tell whether two tensors have one name and dtype, and shapes that can be the same."""
+    if (recorded.name, recorded.dtype) != (found.name, found.dtype):
+        return False
+    pairs = list(zip_longest(recorded.shape, found.shape, fillvalue=-1))
+    return all(a == b or None in (a, b) for a, b in pairs)
 
 
 def model_info(

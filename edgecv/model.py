@@ -127,7 +127,12 @@ class Model:
         Raises:
             UsageError: the head does not have the option.
         """
-        given = {key: value for key, value in options.items() if value is not None}
+        # A numpy scalar is taken as the number that it holds.
+        given = {
+            key: value.item() if hasattr(value, "item") else value
+            for key, value in options.items()
+            if value is not None
+        }
         if not given:
             return self
         check_options(self._head, self._head_name, given)

@@ -28,6 +28,7 @@ _INTERPOLATION = {
 # visible part is sampled directly.
 _MAX_RESIZED_PIXELS = 16_000_000
 _MAX_PLANS = 64
+_MIN_LEVELS = 8
 
 
 class Preprocessor:
@@ -84,7 +85,16 @@ class Preprocessor:
         """Tabulate pixel -> integer as (256, C) of the tensor's dtype, rounded and saturated."""
         levels = np.arange(256)[:, None] * self._scale + self._shift
         limits = np.iinfo(self.dtype)
-        return np.clip(np.rint(levels), limits.min, limits.max).astype(self.dtype)
+        table: Array = np.clip(np.rint(levels), limits.min, limits.max).astype(self.dtype)
+        fewest = min(len(np.unique(table[:, c])) for c in range(self.channels))
+        if fewest < _MIN_LEVELS:
+            raise UsageError(
+                f"the normalisation leaves {fewest} of 256 grey levels in this integer input",
+                where=f"input {self.tensor.name}",
+                got=f"mean {self.spec.mean}, std {self.spec.std} for {self.tensor}",
+                remedy="an integer input without quantization takes raw pixels: mean 0, std 1",
+            )
+        return table
 
     def buffer(self, count: int = 1) -> Array:
         """Return this thread's tensor for `count` images, [count, ...] of the input's dtype."""

@@ -30,7 +30,8 @@ class Record:
     """A frozen record with the fields that its class annotates, in order, bases first.
 
     Defaults are what the class assigns. Two records are equal if they are of one class and all
-    fields are; a record is hashable if its fields are. `__post_init__` runs last, if there is one.
+    fields are, arrays as a whole; it is hashable if its fields are. `__post_init__` runs last,
+    if there is one.
     """
 
     record_fields: ClassVar[tuple[str, ...]] = ()
@@ -86,7 +87,7 @@ class Record:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self._values() == other._values()
+        return all(map(_same, self._values(), other._values()))
 
     def __hash__(self) -> int:
         return hash((type(self), *self._values()))
@@ -110,6 +111,14 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain data: records as dictionaries, at any depth."""
         return {name: plain(value) for name, value in self.to_fields().items()}
+
+
+def _same(a: Any, b: Any) -> bool:
+    if hasattr(a, "__array__") or hasattr(b, "__array__"):
+        import numpy as np
+
+        return bool(np.array_equal(a, b))
+    return bool(a == b)
 
 
 def plain(value: Any) -> Any:

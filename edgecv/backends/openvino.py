@@ -153,8 +153,9 @@ class OpenVinoSession(session.OpenSession):
             outputs = dict(zip(self._output_names, arrays, strict=True))
         except Exception as error:
             raise session.failed(self._name, error) from error
-        if self._compiled is not None:
-            self._idle.append(request)
+        self._idle.append(request)
+        if self._compiled is None:  # closed meanwhile: a request would keep the engine alive
+            self._idle.clear()
         return outputs
 
     def close(self) -> None:

@@ -6,6 +6,8 @@ Each module names its ``TASK`` and its ``RESULT``, a class with ``to_source``, `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgecv.record import Record
 
 
@@ -21,3 +23,8 @@ class Difference(Record):
     score: float = 0.0
     box_px: float = 0.0
     unmatched: tuple[float, ...] = ()
+
+
+def label_of(labels: Sequence[str], class_id: int) -> str:
+    """Return the name of a class, or its number where it has none."""
+    return labels[class_id] if 0 <= class_id < len(labels) else str(class_id)

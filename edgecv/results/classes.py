@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgecv.record import Record, field
-from edgecv.results import Difference
+from edgecv.results import Difference, label_of
 from edgecv.types import Float32, Int32
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Classes(Record):
             {
                 "class_id": class_id,
                 "score": round(score, 6),
-                "label": labels[class_id] if class_id < len(labels) else str(class_id),
+                "label": label_of(labels, class_id),
             }
             for class_id, score in self
         ]

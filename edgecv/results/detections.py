@@ -9,7 +9,7 @@ import numpy as np
 
 from edgecv import boxes
 from edgecv.record import Record, field
-from edgecv.results import Difference
+from edgecv.results import Difference, label_of
 from edgecv.types import Array, Float32, Int32
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Detections(Record):
                 "xyxy": [round(float(v), 3) for v in xyxy],
                 "score": round(score, 6),
                 "class_id": class_id,
-                "label": labels[class_id] if class_id < len(labels) else str(class_id),
+                "label": label_of(labels, class_id),
             }
             for xyxy, score, class_id in self
         ]

@@ -164,3 +164,9 @@ def test_tensor_that_does_not_fit(shape: tuple[int, ...]) -> None:
     spec = Input(size_hw=SIZE, resize="stretch")
     with pytest.raises(UsageError, match=r"input x: .*expected \[N,3,48,64\] \(NCHW\); got x"):
         Preprocessor(spec, TensorSpec("x", shape, "float32"), "NCHW")
+
+
+def test_a_normalisation_that_an_integer_input_cannot_hold() -> None:
+    spec = Input(size_hw=SIZE, resize="stretch", std=(255.0, 255.0, 255.0))
+    with pytest.raises(UsageError, match="leaves 2 of 256 grey levels"):
+        Preprocessor(spec, TensorSpec("x", (1, *SIZE, 3), "uint8"), "NHWC")
