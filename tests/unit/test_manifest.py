@@ -196,6 +196,10 @@ def test_any_json_in_any_field_is_refused_or_valid(value: Any, path: str) -> Non
         fault = error.what
     else:
         fault = None
+    # To pydantic, true and 1.0 are the literal 1.
+    if path == "schema_version" and value == 1 and type(value) is not int:
+        assert fault is not None
+        return
     # What no single field can say, pydantic cannot know.
     if fault is None or not ("two entries" in fault or "no such variant" in fault):
         assert manifest_schema.accepts(Manifest, data) == (fault is None), fault
