@@ -56,7 +56,9 @@ def expand(sources: Sequence[str], *, recursive: bool = False) -> list[Path]:
                 "no images here",
                 where=source,
                 expected=f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}",
-                remedy="--recursive looks into the folders below" if path.is_dir() else None,
+                remedy="--recursive looks into the folders below"
+                if path.is_dir() and not recursive and any(item.is_dir() for item in path.iterdir())
+                else None,
             )
         if not path.exists() and images == [path]:
             raise UsageError("no such file or folder", where=source)

@@ -122,7 +122,7 @@ def _print(model: Path, evaluation: Evaluation) -> None:
     for note in evaluation.notes:
         screen.print(f"note: {note}")
     if evaluation.problems:
-        screen.print(f"{evaluation.skipped} images skipped, {len(evaluation.problems)} problems:")
+        screen.print(f"{evaluation.skipped} images skipped, {len(evaluation.problems)} problem(s):")
         for problem in evaluation.problems[:10]:
             screen.print(f"  {problem}")
         if len(evaluation.problems) > 10:
