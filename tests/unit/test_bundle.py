@@ -349,3 +349,12 @@ def test_what_is_neither_file_nor_folder(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "net.edgecv")
     with pytest.raises(ArchiveError, match="neither a file nor a folder"):
         open_bundle(tmp_path / "net.edgecv")
+
+
+def test_a_local_header_that_says_something_else(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
+    data = bytearray(path.read_bytes())
+    data[14] ^= 1  # the checksum in the first local header
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match="local header and the directory disagree"):
+        open_bundle(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -399,3 +400,9 @@ def test_a_folder_means_its_only_model(tmp_path: Path) -> None:
     (tmp_path / "b.onnx").touch()
     with pytest.raises(UsageError, match="got 2 model files"):
         find_model_file(tmp_path)
+
+
+def test_a_pipe_is_no_model(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.onnx")
+    with pytest.raises(UsageError, match="not a regular file"):
+        find_model_file(tmp_path / "m.onnx")

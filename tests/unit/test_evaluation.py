@@ -240,3 +240,14 @@ def test_classes_by_index():
     assert table.notes == ("classes taken by number: 0 'a' as 'x'",)
     with pytest.raises(DatasetError, match="more classes than the model: expected at most 1"):
         class_table(("a", "b"), ("x",), "index")
+
+
+def test_named_folders_and_a_model_without_names(tmp_path: Path) -> None:
+    from edgecv.evaluation import _check_names
+
+    model = SimpleNamespace(task="classify", labels=())
+    named = SimpleNamespace(labels=("cat", "dog"), name="pets")
+    with pytest.raises(DatasetError, match="no class names to compare"):
+        _check_names(model, named, "auto")
+    _check_names(model, named, "index")
+    _check_names(model, SimpleNamespace(labels=("0", "1"), name="pets"), "auto")

@@ -98,3 +98,12 @@ def test_above_counts_what_is_no_number():
     index, lost = candidates.above(np.array([0.5, np.nan, 0.2, 0.7], np.float32), 0.5)
     assert index.tolist() == [0, 3]
     assert lost == 1
+
+
+def test_boxes_that_end_before_they_begin_are_dropped_and_counted() -> None:
+    xyxy = np.array([[10, 10, 20, 20], [40, 10, 30, 20], [50, 20, 60, 10]], np.float32)
+    score = np.array([0.5, 0.9, 0.8], np.float32)
+    options = DetectionOptions(input_hw=(64, 64))
+    found = candidates.select(xyxy, score, np.zeros(3, np.int32), options, head="any")
+    assert found.xyxy.tolist() == [[10, 10, 20, 20]]
+    assert found.dropped == 2

@@ -373,3 +373,14 @@ def test_a_bundle_can_be_replaced_after_closing(folder: Path, tmp_path: Path) ->
         model(models.image())
     path.unlink()
     assert not list(tmp_path.iterdir())
+
+
+def test_tensors_of_another_shape_than_recorded(tmp_path: Path) -> None:
+    from edgecv.loading import _like
+    from edgecv.types import TensorSpec
+
+    recorded = TensorSpec("x", (None, 3, 8, 8), "float32")
+    assert _like(recorded, TensorSpec("x", (1, 3, 8, 8), "float32"))
+    assert not _like(recorded, TensorSpec("x", (1, 3, 8, 9), "float32"))
+    assert not _like(recorded, TensorSpec("x", (1, 3, 8), "float32"))
+    assert not _like(recorded, TensorSpec("x", (1, 3, 8, 8), "uint8"))

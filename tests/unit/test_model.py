@@ -375,3 +375,8 @@ def test_one_image_is_no_batch(detector: Model) -> None:
         with pytest.raises(UsageError, match="one image: expected a sequence"):
             detector.batch(image)
     assert len(detector.batch(models.image(i) for i in range(3))) == 3
+
+
+def test_a_batch_from_a_generator(tmp_path: Path, opened: Opener) -> None:
+    model = opened(models.onnx_classifier(tmp_path / "c.onnx", batch="N"), head="softmax")
+    assert len(model.batch(models.image(i) for i in range(3))) == 3

@@ -14,7 +14,7 @@ from edgecv import engines
 from edgecv.errors import ArchiveError, BundleError, IntegrityError, UsageError
 from edgecv.hints import Hints
 from edgecv.packing import pack
-from edgecv.verification import verify
+from edgecv.verification import Check, Verification, verify
 from tests import models
 
 Change = Callable[[dict[str, Any]], Any]
@@ -242,3 +242,10 @@ def test_what_is_no_bundle(tmp_path: Path, folder: Path) -> None:
         verify(folder / "detector.onnx")
     with pytest.raises(BundleError, match=r"manifest\.json"):
         verify(tmp_path)
+
+
+def test_nothing_proven_is_not_ok() -> None:
+    skipped = Check("v", "", "skipped", reason="not installed")
+    assert not Verification("p", 1, (skipped,), golden=1).ok
+    assert Verification("p", 1, (skipped,), golden=0).ok
+    assert Verification("p", 1, (skipped, Check("w", "i", "ok")), golden=1).ok
