@@ -16,6 +16,11 @@
     │   └── InferenceError          a run that failed, or inputs that do not fit
     ├── HeadError               tensors that do not fit the head that decodes them
     ├── DatasetError            labels or images of an evaluation set
+    ├── ConversionError         a model that could not be converted, or must not be shipped
+    │   ├── SourceError             a source model that cannot be read
+    │   │   └── UntrustedPickleError    a pickle that was not declared to be trusted
+    │   ├── StepError               a conversion step that failed
+    │   └── ParityError             a converted model that does not do what its source does
     └── DependencyMissingError  an optional library that an extra brings
 
 Each says what is wrong, where, what was expected, what came instead and what to do about it.
@@ -138,6 +143,26 @@ class HeadError(EdgecvError):
 
 class DatasetError(EdgecvError):
     """An evaluation data set that cannot be read or used."""
+
+
+class ConversionError(EdgecvError):
+    """A model could not be converted, or what came out must not be shipped."""
+
+
+class SourceError(ConversionError):
+    """A source model cannot be read, or is not what it was said to be."""
+
+
+class UntrustedPickleError(SourceError):
+    """A file holds a pickle, which can run any code, and nobody said that it is trusted."""
+
+
+class StepError(ConversionError):
+    """A conversion step failed; the error names the step and, where known, the node."""
+
+
+class ParityError(ConversionError):
+    """A converted model's outputs are not those of its source."""
 
 
 class DependencyMissingError(EdgecvError):

@@ -17,16 +17,18 @@ def names(folder: str) -> tuple[str, ...]:
     """List the plug-ins of a plural folder, sorted, without importing any of them.
 
     Args:
-        folder: package below ``edgecv``, such as ``heads`` or ``cli.commands``.
+        folder: package below ``edgecv``, such as ``heads``, ``cli.commands`` or
+            ``converters.steps``.
     """
     path = os.path.join(os.path.dirname(__file__), *folder.split("."))  # noqa: PTH118, PTH120
     try:
         files = os.listdir(path)  # noqa: PTH208  # pathlib and pkgutil cost more than the listing
     except OSError:
-        # Not a folder: the package lies in an archive.
+        # Not below this folder: the package lies in an archive, or in a checkout beside it.
         import pkgutil
 
-        files = [f"{module.name}.py" for module in pkgutil.iter_modules([path])]
+        package = importlib.import_module(f"edgecv.{folder}")
+        files = [f"{module.name}.py" for module in pkgutil.iter_modules(package.__path__)]
     found = {name.partition(".")[0] for name in files if name.endswith((".py", ".pyc"))}
     return tuple(sorted(name for name in found if not name.startswith("_")))
 

@@ -1,0 +1,1 @@
+"""Show what a conversion tried, and why it shipped what it shipped."""

@@ -1,0 +1,1 @@
+"""One conversion a file; see `edgecv.converters.workspace`."""
