@@ -14,16 +14,19 @@ def load_backend(name: str) -> Backend:
     return plugins.load("backends", name)
 
 
-def why_not(name: str) -> str | None:
-    """Say why a backend cannot run here; None where it can.
+def why_not(name: str, precision: str = "fp32") -> str | None:
+    """Say why a backend cannot run here, or not in a precision; None where it can.
 
     Args:
         name: as a manifest has it; one that this edgecv does not know is a reason, too.
+        precision: that a variant is meant to run in.
     """
     if name not in plugins.names("backends"):
         return f"this edgecv has no backend {name}"
     backend = load_backend(name)
-    return None if backend.version() is not None else f"{backend.ENGINE} is not installed"
+    if backend.version() is None:
+        return f"{backend.ENGINE} is not installed"
+    return backend.lacks(precision)
 
 
 def _preference(name: str) -> tuple[int, str]:

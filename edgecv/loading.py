@@ -219,7 +219,7 @@ def _check_head(manifest: Manifest, where: str) -> None:
 def choose_variant(
     manifest: Manifest, variant_id: str | None = None, backend: str | None = None
 ) -> tuple[Variant, tuple[str, ...]]:
-    """Choose the variant that runs: the caller's, or the first whose engine is installed.
+    """Choose the variant that runs: the caller's, or the first that can run on this machine.
 
     Returns:
         The variant, and the earlier ones that cannot run here, each with the reason.
@@ -252,10 +252,13 @@ def choose_variant(
         )
     skipped: list[str] = []
     for variant in fitting:
-        reason = why_not(variant.backend)
-        if backend is not None or reason is None:
+        reason = why_not(variant.backend, variant.precision)
+        if reason is None:
             return variant, tuple(skipped)
         skipped.append(f"{variant.id}: {reason}")
+    if backend is not None:
+        # It was asked for by name, so the engine itself says what is missing.
+        return fitting[0], ()
     known = {v.backend for v in fitting} & set(plugins.names("backends"))
     extras = {load_backend(name).EXTRA for name in known}
     packages = sorted(f"edgecv[{extra}]" if extra else "edgecv" for extra in extras)

@@ -204,6 +204,12 @@ class Backend(Protocol):
     def version(self) -> str | None:
         """Version of the installed engine, or None; must not import the engine."""
 
+    def lacks(self, precision: str) -> str | None:
+        """Say what this machine lacks for a precision; None where it can, or nobody knows yet.
+
+        Must not import the engine: it decides which variant of a bundle is opened at all.
+        """
+
     def companions(self, path: Path) -> tuple[Path, ...]:
         """List the files beside a model file that it cannot be opened without.
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from edgecv import session
 from edgecv.errors import EdgecvError, ModelLoadError
+from edgecv.record import Record
 from edgecv.types import (
     Array,
     ModelSource,
@@ -56,6 +57,12 @@ def version() -> str | None:
     """Return the installed version, without importing the engine."""
     found = session.installed(*_MODULES)
     return None if found is None else found[1]
+
+
+def lacks(precision: str) -> str | None:
+    """Return None: the file alone decides."""
+    del precision
+    return None
 
 
 def companions(path: Path) -> tuple[Path, ...]:
@@ -119,8 +126,13 @@ class LiteRtSession(session.OpenSession):
         self._version = f"{distribution} {engine_version}"
         session.check_precision(options)
         if options.precision in ("fp16", "bf16"):
+            # Weights that are stored as fp16 may be called that; `info` tells what they run in.
+            stored = _layers(engine).from_fp16 > 0 and options.precision == "fp16"
             session.check_as_the_file_says(
-                "LiteRT", options, self.info.precision, "convert the model again"
+                "LiteRT",
+                options,
+                "fp16" if stored else self.info.precision,
+                "convert the model again",
             )
         self._check = session.InputCheck(self._inputs)
         self._entries = [
@@ -135,15 +147,17 @@ class LiteRtSession(session.OpenSession):
         with self._lock:
             if self.engine is None:
                 raise session.closed(self._name)
-            layers, notes, delegated = _layers(self.engine)
-        precision, more = session.tell_precision(layers, self._asked)
+            found = _layers(self.engine)
+        # Computing fp16 weights in fp32 loses nothing: the notes say it, not a fallback.
+        asked = "auto" if found.from_fp16 and self._asked == "fp16" else self._asked
+        precision, more = session.tell_precision(found.layers, asked)
         return SessionInfo(
             backend="litert",
             engine=self._version,
-            device="CPU (XNNPACK)" if delegated else "CPU",
+            device="CPU (XNNPACK)" if found.delegated else "CPU",
             threads=self._threads,
             precision=precision,
-            notes=(*more, *notes),
+            notes=(*more, *found.notes),
         )
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -210,20 +224,33 @@ def _specs(details: Sequence[Mapping[str, Any]]) -> list[TensorSpec]:
     return specs
 
 
-def _layers(engine: Any) -> tuple[Counter[Precision], tuple[str, ...], bool]:
+class _Layers(Record):
+    """What the heavy ops of a file are.
+
+    Attributes:
+        layers: precision -> number of ops.
+        notes: what a user should know.
+        delegated: whether a delegate (XNNPACK) took over any op.
+        from_fp16: ops whose weights are stored as fp16.
+    """
+
+    layers: Counter[Precision]
+    notes: tuple[str, ...]
+    delegated: bool = False
+    from_fp16: int = 0
+
+
+def _layers(engine: Any) -> _Layers:
     """Count the heavy ops by precision, from the types of their data and weights.
 
     ``int8``: integer data, or integer weights for which the kernels quantize float data at run
     time. ``int8-weights``: integer weights that an op turns into floats. Weights that are merely
     stored as fp16 are turned into fp32 too, which decides.
-
-    Returns:
-        Precision -> number of ops, notes, and whether a delegate (XNNPACK) took over any op.
     """
     layers: Counter[Precision] = Counter()
     read = getattr(engine, "_get_ops_details", None)
     if read is None:
-        return layers, ("this version of the engine does not list its ops",), False
+        return _Layers(layers, ("this version of the engine does not list its ops",))
     ops = read()
     types = {
         int(index): np.dtype(kind).name
@@ -263,4 +290,5 @@ def _layers(engine: Any) -> tuple[Counter[Precision], tuple[str, ...], bool]:
         notes.append(f"{at_run_time} layers quantize their float inputs at run time")
     if from_fp16:
         notes.append(f"weights of {from_fp16} layers are stored as fp16 and computed with in fp32")
-    return layers, tuple(notes), any(op["op_name"] == "DELEGATE" for op in ops)
+    delegated = any(op["op_name"] == "DELEGATE" for op in ops)
+    return _Layers(layers, tuple(notes), delegated, from_fp16)

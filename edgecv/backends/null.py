@@ -41,6 +41,12 @@ def version() -> str | None:
     return "1"
 
 
+def lacks(precision: str) -> str | None:
+    """Return None: the file alone decides."""
+    del precision
+    return None
+
+
 def companions(path: Path) -> tuple[Path, ...]:
     """Return (): the file stands alone."""
     del path

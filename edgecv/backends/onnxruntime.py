@@ -60,6 +60,12 @@ def version() -> str | None:
     return None if found is None else found[1]
 
 
+def lacks(precision: str) -> str | None:
+    """Return None: the file alone decides."""
+    del precision
+    return None
+
+
 def companions(path: Path) -> tuple[Path, ...]:
     """List the external data files that an ONNX file names.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgecv import external_data, onnx_file, session
+from edgecv import external_data, host, onnx_file, session
 from edgecv.errors import EdgecvError, ModelLoadError, UsageError
 from edgecv.types import Array, ModelSource, Precision, SessionInfo, SessionOptions, TensorSpec
 
@@ -33,12 +33,15 @@ _DTYPES = {
 }  # fmt: skip
 _HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32", "int8-weights": "f32"}
 _CAPABILITY = {"fp16": "FP16", "bf16": "BF16"}
+# Instruction sets, one of which OpenVINO's CPU plugin asks for.
+_FEATURES = {"bf16": ("avx512_bf16", "amx_bf16"), "fp16": ("asimdhp", "amx_fp16")}
 _EXECUTED: dict[str, Precision] = {
     "f32": "fp32", "f16": "fp16", "bf16": "bf16",
     "u8": "int8", "i8": "int8", "u4": "int8", "i4": "int8",
 }  # fmt: skip
 # Layers that carry the arithmetic of a network, in the names of the compiled graph.
 _HEAVY_LAYERS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell")
+_FLOAT_LAYERS = "INFERENCE_PRECISION_HINT"
 _SWITCH = ("YES", "NO").__contains__
 _OPTIONS = {
     "ENABLE_CPU_PINNING": _SWITCH,
@@ -46,6 +49,7 @@ _OPTIONS = {
     "SCHEDULING_CORE_TYPE": ("ANY_CORE", "PCORE_ONLY", "ECORE_ONLY").__contains__,
     "CPU_DENORMALS_OPTIMIZATION": _SWITCH,
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": str.isdecimal,
+    _FLOAT_LAYERS: ("f32", "bf16", "f16").__contains__,
 }
 
 
@@ -53,6 +57,14 @@ def version() -> str | None:
     """Return the installed version, without importing the engine."""
     found = session.installed(ENGINE)
     return None if found is None else found[1]
+
+
+def lacks(precision: str) -> str | None:
+    """Say that the CPU has no instructions for a reduced float precision."""
+    needed, found = _FEATURES.get(precision, ()), host.cpu_features()
+    if not needed or found is None or set(needed) & set(found):
+        return None
+    return f"this CPU does not compute in {precision}"
 
 
 def companions(path: Path) -> tuple[Path, ...]:
@@ -75,7 +87,8 @@ def open_session(source: ModelSource, options: SessionOptions) -> OpenVinoSessio
     Engine options: ``ENABLE_CPU_PINNING``, ``ENABLE_HYPER_THREADING``,
     ``CPU_DENORMALS_OPTIMIZATION`` (YES, NO), ``SCHEDULING_CORE_TYPE`` (ANY_CORE, PCORE_ONLY,
     ECORE_ONLY) and ``DYNAMIC_QUANTIZATION_GROUP_SIZE`` (a number), as OpenVINO's CPU plugin
-    documents them.
+    documents them. ``INFERENCE_PRECISION_HINT`` (f32, bf16, f16) is for the layers that a quantized
+    file leaves in float; a CPU that does not compute in it takes f32, and `info` notes it.
     """
     if version() is None:
         raise session.missing(ENGINE, EXTRA)
@@ -107,6 +120,9 @@ class OpenVinoSession(session.OpenSession):
             self._inputs = tuple(_specs(compiled.inputs, self._onnx.inputs))
             self._outputs = tuple(_specs(compiled.outputs, self._onnx.outputs))
             precision, notes = _read_back(compiled, options.precision)
+            wanted = options.extra.get(_FLOAT_LAYERS, config.get(_FLOAT_LAYERS))
+            if wanted != config.get(_FLOAT_LAYERS):
+                notes = (*notes, f"this CPU runs the float layers in f32, not in {wanted}")
             threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
             # The engine's own account of its version ends in a build number.
             engine = f"openvino {openvino.__version__.partition('-')[0]}"
@@ -214,7 +230,11 @@ def _config(core: Any, options: SessionOptions) -> dict[str, Any]:
                 expected=f"one of {', '.join(['auto', 'fp32', *able])}",
                 got=repr(wanted),
             )
-        config["INFERENCE_PRECISION_HINT"] = _HINTS[wanted]
+        config[_FLOAT_LAYERS] = _HINTS[wanted]
+        rest = options.extra.get(_FLOAT_LAYERS)
+        marks = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
+        if rest is not None and wanted.startswith("int8") and marks[rest] in capabilities:
+            config[_FLOAT_LAYERS] = rest
     return config
 
 

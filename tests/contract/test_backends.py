@@ -409,3 +409,13 @@ def test_nothing_is_printed(backend: str, source: ModelSource) -> None:
     # LiteRT's own line cannot be switched off from Python; see the backend's docstring.
     lines = [line for line in done.stderr.splitlines() if "XNNPACK delegate" not in line]
     assert lines == []
+
+
+@pytest.mark.parametrize("backend", plugins.names("backends"))
+def test_what_a_machine_lacks_is_told_without_the_engine(backend: str) -> None:
+    module = load_backend(backend)
+    assert module.lacks("fp32") is None
+    assert module.lacks("int8") is None
+    for precision in ("fp16", "bf16"):
+        told = module.lacks(precision)
+        assert told is None or precision in told

@@ -137,8 +137,8 @@ F32, F16, I8, I32 = np.float32, np.float16, np.int8, np.int32
     ],
 )  # fmt: skip
 def test_layers(details, layers, note) -> None:
-    found, notes, delegated = backend._layers(details)
-    assert found == layers
-    assert note in " ".join(notes)
-    assert bool(notes) == bool(note)
-    assert not delegated
+    found = backend._layers(details)
+    assert found.layers == layers
+    assert note in " ".join(found.notes)
+    assert bool(found.notes) == bool(note)
+    assert not found.delegated

@@ -185,3 +185,17 @@ def test_requests_are_used_again(tmp_path: Path) -> None:
     for _ in range(5):
         session.run({"x": tiny_models.image()})
     assert len(session._idle) == 1
+
+
+@pytest.mark.parametrize(("able", "runs"), [(True, "bf16"), (False, "f32")])
+def test_the_float_layers_of_a_quantized_file_have_a_precision_of_their_own(
+    able: bool, runs: str
+) -> None:
+    class Core:
+        def get_property(self, device: str, name: str) -> list[str]:
+            return ["FP32", "INT8", *(["BF16"] if able else [])]
+
+    options = SessionOptions(precision="int8", extra={"INFERENCE_PRECISION_HINT": "bf16"})
+    assert backend._config(Core(), options)["INFERENCE_PRECISION_HINT"] == runs
+    plain = options.replace(precision="fp32")
+    assert backend._config(Core(), plain)["INFERENCE_PRECISION_HINT"] == "f32"

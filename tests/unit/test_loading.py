@@ -143,6 +143,24 @@ def test_variants_are_chosen_in_the_order_of_the_manifest(folder: Path, uninstal
     assert choose_variant(order, "c") == (order.variants[2], ())
 
 
+def test_a_precision_that_the_cpu_lacks_is_passed_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_bundle(folder / "two") as bundle:
+        manifest = bundle.manifest
+    like = next(v for v in manifest.variants if v.backend == "openvino")
+    order = manifest.replace(
+        variants=(like.replace(id="bf16", precision="bf16"), like.replace(id="fp32"))
+    )
+    openvino = engines.load_backend("openvino")
+    monkeypatch.setattr(openvino.host, "cpu_features", lambda: ("avx2",))
+    chosen, skipped = choose_variant(order)
+    assert (chosen.id, skipped) == ("fp32", ("bf16: this CPU does not compute in bf16",))
+    assert choose_variant(order, backend="openvino")[0].id == "fp32"
+    monkeypatch.setattr(openvino.host, "cpu_features", lambda: ("avx512_bf16",))
+    assert choose_variant(order)[0].id == "bf16"
+
+
 def test_paths_that_are_not_there(tmp_path: Path) -> None:
     for name in ("nope.edgecv", "nope.onnx", "nope"):
         with pytest.raises(UsageError, match=f"{name}: no such file or folder"):

@@ -191,7 +191,7 @@ def _cells(
             variants = [
                 v
                 for v in manifest.variants
-                if wanted in (None, v.backend) and why_not(v.backend) is None
+                if wanted in (None, v.backend) and why_not(v.backend, v.precision) is None
             ]
         chosen = [({"variant": v.id}, v.precision) for v in variants]
     else:

@@ -1,0 +1,245 @@
+"""Compare the speed of models side by side: they take turns, each in a process of its own.
+
+Engines that share a process disturb each other, and a shared machine changes from second to second.
+So every model stays loaded in its own process, exactly one of them runs at a time, and the order of
+the turns changes from round to round. What happens to the machine then happens to all of them, and
+the ratio of two latencies is taken within a round.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edgecv
+from edgecv.errors import InferenceError, UsageError
+
+_START_TIMEOUT_S = 300.0
+_RESAMPLES = 2000
+# As `python -m edgecv.bench.turns`, but for the working folder; see `edgecv.bench.runner`.
+_WORKER = (
+    f"import sys; sys.path.append({str(Path(edgecv.__file__).parent.parent)!r}); "
+    "from edgecv.bench.turns import main; main()"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Competitor:
+    """One model that takes turns.
+
+    Attributes:
+        name: unique among those compared.
+        model: a bundle.
+        load: keyword arguments of `edgecv.load`, such as ``threads``.
+    """
+
+    name: str
+    model: Path
+    load: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long one model took from pixels in memory to a result.
+
+    Attributes:
+        name: of the competitor.
+        p50_ms: median over the rounds of each round's median.
+        ci95: bootstrap interval of `p50_ms` over the rounds.
+        rounds_ms: median of each round, in the order of the rounds.
+        stages_ms: median of ``preprocess``, ``infer`` and ``postprocess``.
+        samples: images that were timed.
+        precision: read back from the engine.
+        threads: of one inference.
+    """
+
+    name: str
+    p50_ms: float
+    ci95: tuple[float, float]
+    rounds_ms: tuple[float, ...]
+    stages_ms: dict[str, float]
+    samples: int
+    precision: str | None
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times as fast one model is as another.
+
+    Attributes:
+        value: median over the rounds of (reference latency / latency).
+        ci95: bootstrap interval over the rounds.
+    """
+
+    value: float
+    ci95: tuple[float, float]
+
+
+def take_turns(
+    competitors: Sequence[Competitor],
+    images: Sequence[Path],
+    *,
+    rounds: int = 8,
+    turn_s: float = 0.3,
+    warmup_s: float = 0.5,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Timing]:
+    """Time models in turns.
+
+    Args:
+        competitors: at least one.
+        images: decoded once by each process, and run in turn; decoding is not part of the latency.
+        rounds: each lets every model have one turn.
+        turn_s: of each turn; at least three images.
+        warmup_s: of each model before the first round.
+        progress: called with a word on what is going on.
+
+    Returns:
+        Competitor's name -> its timing.
+
+    Raises:
+        UsageError: nothing to compare, or names that are not unique.
+        InferenceError: a process failed or died; the error names the model.
+    """
+    names = [competitor.name for competitor in competitors]
+    if not names or len(set(names)) != len(names) or not images or rounds < 1:
+        raise UsageError(
+            "",
+            where="take_turns",
+            expected="competitors with unique names, images and at least one round",
+            got=f"{names}, {len(images)} images, {rounds} rounds",
+        )
+    samples: dict[str, list[list[float]]] = {name: [] for name in names}
+    stages: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    with ExitStack() as stack:
+        workers = {}
+        for competitor in competitors:
+            if progress:
+                progress(f"loading {competitor.name}")
+            workers[competitor.name] = stack.enter_context(_worker(competitor, images, warmup_s))
+        for turn in range(rounds):
+            if progress:
+                progress(f"round {turn + 1} of {rounds}")
+            # Another one goes first each time: who follows whom can matter to caches and clocks.
+            shift = turn % len(names)
+            order = names[shift:] + names[:shift]
+            for name in order if turn % 2 == 0 else order[::-1]:
+                said = workers[name].ask({"turn_s": turn_s})
+                samples[name].append(said["total_ms"])
+                stages[name].append(said["stages_ms"])
+        facts = {name: worker.facts for name, worker in workers.items()}
+    return {name: _timing(name, samples[name], stages[name], facts[name]) for name in names}
+
+
+def ratio(reference: Timing, timing: Timing, seed: int = 0) -> Ratio:
+    """Tell how many times as fast `timing` is as `reference`; both from one `take_turns`."""
+    pairs = np.array(reference.rounds_ms) / np.array(timing.rounds_ms)
+    return Ratio(float(np.median(pairs)), _interval(pairs, seed))
+
+
+def _timing(
+    name: str, turns: list[list[float]], stages: list[dict[str, float]], facts: dict[str, Any]
+) -> Timing:
+    medians = np.array([np.median(turn) for turn in turns])
+    return Timing(
+        name=name,
+        p50_ms=float(np.median(medians)),
+        ci95=_interval(medians, 0),
+        rounds_ms=tuple(map(float, medians)),
+        stages_ms={key: float(np.median([turn[key] for turn in stages])) for key in stages[0]},
+        samples=sum(map(len, turns)),
+        precision=facts["precision"],
+        threads=facts["threads"],
+    )
+
+
+def _interval(values: np.ndarray[Any, Any], seed: int) -> tuple[float, float]:
+    """Bootstrap the 95 % interval of the median over rounds."""
+    random = np.random.default_rng(seed)
+    drawn = np.median(random.choice(values, (_RESAMPLES, len(values))), axis=1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+class _Worker:
+    """A process with a loaded model, waiting for its turn."""
+
+    def __init__(self, process: subprocess.Popen[str], where: str) -> None:
+        self._process = process
+        self._where = where
+        self.facts: dict[str, Any] = {}
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a line of JSON and wait for the answer.
+
+        Raises:
+            InferenceError: the process reports an error, died, or does not answer in time.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        watchdog = threading.Timer(_START_TIMEOUT_S, self._process.kill)
+        watchdog.start()
+        try:
+            stdin.write(json.dumps(request) + "\n")
+            stdin.flush()
+            for line in stdout:
+                # An engine may print lines of its own.
+                try:
+                    said = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(said, dict) and "error" in said:
+                    raise InferenceError(said["error"], where=self._where)
+                if isinstance(said, dict) and "done" in said:
+                    return said
+        except BrokenPipeError:
+            pass
+        finally:
+            watchdog.cancel()
+        status = self._process.wait()
+        raise InferenceError(
+            f"the process that times it died with status {status}", where=self._where
+        )
+
+
+@contextmanager
+def _worker(competitor: Competitor, images: Sequence[Path], warmup_s: float) -> Iterator[_Worker]:
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise InferenceError(f"no process to time it: {error}", where=competitor.name) from None
+    worker = _Worker(process, competitor.name)
+    try:
+        worker.facts = worker.ask(
+            {
+                "model": str(competitor.model),
+                "load": competitor.load,
+                "images": [str(image) for image in images],
+                "warmup_s": warmup_s,
+            }
+        )
+        yield worker
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
