@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# It declares TensorFlow's helpers, a second OpenCV and a Python that it does not need.
+ONNX2TF := onnx2tf==2.6.9 sne4onnx==2.0.1 sng4onnx==2.0.1
 STAMP := $(VENV)/.edgecv-dev-installed
 
 .PHONY: demo test real check format clean
@@ -10,10 +12,12 @@ $(STAMP): pyproject.toml
 	$(PYTHON) scripts/python_version.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools
+	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python $(ONNX2TF)
 	touch $@
 
-demo: $(STAMP)  ## Pack, verify, evaluate, bench and draw the model that the repository brings
+demo: $(STAMP)  ## Convert, verify, evaluate, bench and draw the model that the repository brings
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo
 
 test: $(STAMP)  ## Style, types and the fast tests

@@ -17,6 +17,8 @@ class Recipe(Record, kw_only=True):
         float_tail: leave what follows the last layers with weights in float: it joins boxes and
             scores, whose ranges have nothing in common.
         float_layers: names of layers of the ONNX graph that stay in float.
+        rest: precision that the engine computes what stayed in float in: ``fp32`` or ``bf16``. The
+            file is the same.
     """
 
     precision: Precision
@@ -25,6 +27,7 @@ class Recipe(Record, kw_only=True):
     smooth: bool = False
     float_tail: bool = False
     float_layers: tuple[str, ...] = ()
+    rest: Precision = "fp32"
 
     def __str__(self) -> str:
         if self.precision != "int8":
@@ -35,4 +38,6 @@ class Recipe(Record, kw_only=True):
         parts += ["float tail"] * self.float_tail
         if self.float_layers:
             parts.append(f"{len(self.float_layers)} float layers")
+        if self.rest != "fp32":
+            parts.append(f"the rest in {self.rest}")
         return " + ".join(parts)

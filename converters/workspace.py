@@ -43,6 +43,8 @@ class Workspace:
     def __init__(self, root: Path, progress: Progress | None = None) -> None:
         self.root = root
         self._progress = progress
+        self._emptied: set[str] = set()
+        self._made: dict[Path, Artifact] = {}
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -82,9 +84,12 @@ class Workspace:
         """
         key = _hash({"step": step, "inputs": inputs, "tools": versions(tools)})
         place = self.root / f"{step}-{key[:20]}"
+        if place in self._made:
+            return self._made[place]
         kept = self._kept(place)
         if kept is not None:
             self.say(f"{step}: kept from before")
+            self._made[place] = kept
             return kept
         self.say(f"{step} ...")
         start = time.monotonic()
@@ -106,7 +111,8 @@ class Workspace:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         self.say(f"{step}: {time.monotonic() - start:.1f} s")
-        return Artifact.from_json(facts, place)
+        made = self._made[place] = Artifact.from_json(facts, place)
+        return made
 
     def remember(
         self,
@@ -138,6 +144,22 @@ class Workspace:
         except OSError as error:
             raise _disk(error, name, self.root) from error
         return value
+
+    def folder(self, name: str) -> Path:
+        """Return an empty folder of this name; what an earlier conversion left there is deleted.
+
+        Raises:
+            ConversionError: the disk is full, or cannot be written.
+        """
+        place = self.root / name
+        if name not in self._emptied:
+            try:
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir()
+            except OSError as error:
+                raise _disk(error, name, self.root) from error
+            self._emptied.add(name)
+        return place
 
     def remove(self) -> None:
         """Delete the folder and everything in it."""

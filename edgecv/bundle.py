@@ -151,6 +151,11 @@ class Bundle:
             parts[name] = self._views[entry.path] if self.is_archive else self.path / entry.path
         return ModelSource(parts)
 
+    def attachment(self, name: str) -> memoryview | None:
+        """Return an attached document's bytes as `read` does; None where there is none."""
+        entry = self.manifest.attachments.get(name)
+        return None if entry is None else self.read(entry)
+
     def close(self) -> None:
         """Let go of the archive. Views that are still in use keep their pages mapped."""
         views, self._views = self._views, {}

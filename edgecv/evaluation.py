@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, cast
 
 from edgecv import plugins
 from edgecv.class_map import ClassMap, class_table
 from edgecv.dataset import Dataset, Problem, Sample
 from edgecv.errors import DatasetError, ImageError, UsageError
-from edgecv.metric import ClassScore, Interval, MetricModule
+from edgecv.metric import ClassScore, Draws, Interval, MetricModule
 from edgecv.results import label_of
 
 Progress = Callable[[int, int], None]
@@ -63,6 +63,10 @@ class Evaluation:
         per_class: scores of the classes that occur.
         labels: the model's class names.
         notes: what a reader of the numbers should know.
+        measured: paths of the images that were measured, in order; not in the JSON.
+        seed: of the resampling; not in the JSON.
+        draws: name -> (B,) float64, the values of the resamples, see `edgecv.metric.Scores`; not in
+            the JSON.
     """
 
     task: str
@@ -83,6 +87,9 @@ class Evaluation:
     per_class: tuple[ClassScore, ...]
     labels: tuple[str, ...]
     notes: tuple[str, ...]
+    measured: tuple[str, ...] = ()
+    seed: int = 0
+    draws: Mapping[str, Draws] = field(default_factory=dict, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Make the object that ``edgecv eval --json`` prints; numbers rounded to 6 digits."""
@@ -172,7 +179,7 @@ def evaluate(
     metric = module.create()
     problems = list(dataset.problems)
     samples = _spread(dataset.samples, limit)
-    images = 0
+    measured: list[str] = []
     for done, sample in enumerate(samples, 1):
         try:
             result = view(sample.image)
@@ -183,12 +190,12 @@ def evaluate(
             if wrong is None:
                 truth = sample.truth if table.ids is None else sample.truth.with_classes(table.ids)
                 metric.update(result.value, truth, result.source_hw)
-                images += 1
+                measured.append(str(sample.image))
             else:
                 problems.append(Problem(str(sample.image), wrong, image=True))
         if progress is not None:
             progress(done, len(samples))
-    if not images:
+    if not measured:
         raise DatasetError(
             "no image could be measured",
             where=dataset.name,
@@ -197,7 +204,7 @@ def evaluate(
     scores = metric.compute(bootstrap, seed)
     return Evaluation(
         task=model.task,
-        images=images,
+        images=len(measured),
         skipped=sum(problem.image for problem in problems),
         variant=model.info.variant,
         backend=model.info.backend,
@@ -214,6 +221,9 @@ def evaluate(
         per_class=tuple(scores.per_class),
         labels=tuple(model.labels),
         notes=(*table.notes, *model.info.notes),
+        measured=tuple(measured),
+        seed=seed,
+        draws=scores.draws,
     )
 
 

@@ -6,7 +6,7 @@ Strict: an unknown field, a wrong type or a newer schema is an error that names 
 # Annotations are not postponed here: `edgecv.schema` reads them whenever a bundle is opened, and
 # would have to evaluate each.
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from edgecv import schema
 from edgecv.card import Card, Identifier, Provenance, Sha256
@@ -25,6 +25,14 @@ def _not_zero(value: float) -> float:
     if abs(value) < 1e-6:
         raise ValueError("expected a number other than 0")
     return value
+
+
+def _identifiers(value: dict[str, Any]) -> None:
+    for name in value:
+        try:
+            get_args(Identifier)[1].check(name)
+        except ValueError as error:
+            raise ValueError(f"expected of each name {error}") from None
 
 
 MemberName = Annotated[str, check_member_name]
@@ -185,6 +193,8 @@ class Manifest(Record, kw_only=True):
         golden: images with recorded results.
         provenance: where it came from.
         card: what was measured.
+        attachments: name -> a document about the model, such as ``conversion``; not looked at
+            when a model is loaded.
     """
 
     schema_version: Literal[1] = 1
@@ -198,11 +208,13 @@ class Manifest(Record, kw_only=True):
     golden: tuple[Golden, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
     card: Card = field(default_factory=Card)
+    attachments: Annotated[dict[str, FileEntry], _identifiers] = field(default_factory=dict)
 
     def files(self) -> list[FileEntry]:
         """List every file of the bundle but the manifest, in order; shared files occur again."""
         listed = [entry for variant in self.variants for entry in variant.files]
-        return listed + [golden.image for golden in self.golden]
+        listed += [golden.image for golden in self.golden]
+        return listed + list(self.attachments.values())
 
     def variant(self, variant_id: str) -> Variant:
         """Find a variant by id.

@@ -16,6 +16,7 @@ from edgecv.truth import Truth
 
 Interval = tuple[float, float]
 Weights = npt.NDArray[np.int64]
+Draws = npt.NDArray[np.float64]
 
 LEVEL = 0.95
 _CHUNK_VALUES = 4_000_000
@@ -48,12 +49,17 @@ class Scores:
             could not be estimated.
         reasons: name -> why the value is None.
         per_class: of the classes that occur, by class id.
+        draws: name -> (B,) float64, the value of each resample behind `ci95`; NaN where a resample
+            has nothing to measure. Only of metrics with an interval. The resamples are those of
+            `resamples`, so the draws of two models on the same images with the same seed pair up.
     """
 
     metrics: Mapping[str, float | None]
     ci95: Mapping[str, Interval | None]
     reasons: Mapping[str, str] = field(default_factory=dict)
     per_class: Sequence[ClassScore] = ()
+    # Arrays have no truth value: two scores are equal by what the draws were made into.
+    draws: Mapping[str, Draws] = field(default_factory=dict, compare=False, repr=False)
 
 
 class Metric(Protocol):
@@ -109,7 +115,7 @@ def resamples(images: int, count: int, seed: int) -> Iterator[Weights]:
         yield random.multinomial(images, even, size=min(chunk, count - start))
 
 
-def percentile_interval(values: npt.NDArray[np.float64]) -> Interval | None:
+def percentile_interval(values: Draws) -> Interval | None:
     """Take the central 95 % of bootstrap values; None where there are none.
 
     Source: the percentile interval of Efron and Tibshirani, An Introduction to the Bootstrap,

@@ -94,7 +94,7 @@ def pack(
             task=first.task,
             labels=first.labels,
             input=first.input,
-            head=_portable(first.head),
+            head=portable(first.head),
             variants=tuple(_variant(draft) for draft in drafts),
             golden=tuple(samples),
             provenance=_provenance(drafts),
@@ -161,7 +161,7 @@ def _differing(a: Any, b: Any) -> tuple[str, str]:
     )
 
 
-def _portable(head: HeadSpec) -> HeadSpec:
+def portable(head: HeadSpec) -> HeadSpec:
     """Turn tuples of options into what JSON gives back."""
     options = {k: list(v) if isinstance(v, tuple) else v for k, v in head.options.items()}
     return head.replace(options=options)

@@ -79,7 +79,12 @@ def json_schema(cls: type[Record]) -> JsonObject:
     """Return the JSON Schema of a record."""
     from pydantic.json_schema import GenerateJsonSchema
 
-    schema: JsonObject = GenerateJsonSchema().generate(core_schema(cls))
+    class Generator(GenerateJsonSchema):
+        def typed_dict_schema(self, schema: Any) -> JsonObject:
+            # pydantic 2.11 leaves it out where there is no class behind the schema; 2.14 does not.
+            return {**super().typed_dict_schema(schema), "additionalProperties": False}
+
+    schema: JsonObject = Generator().generate(core_schema(cls))
     return schema
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,8 @@ def take_turns(
     images: Sequence[Path],
     *,
     rounds: int = 8,
-    turn_s: float = 0.3,
-    warmup_s: float = 0.5,
+    turn_s: float = 0.15,
+    warmup_s: float = 0.2,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Timing]:
     """Time models in turns.
@@ -123,10 +123,13 @@ def take_turns(
     stages: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with ExitStack() as stack:
         workers = {}
+        # They load at the same time, but no turn begins before the last one is ready.
         for competitor in competitors:
-            if progress:
-                progress(f"loading {competitor.name}")
             workers[competitor.name] = stack.enter_context(_worker(competitor, images, warmup_s))
+        for name, worker in workers.items():
+            if progress:
+                progress(f"loading {name}")
+            worker.facts = worker.answer()
         for turn in range(rounds):
             if progress:
                 progress(f"round {turn + 1} of {rounds}")
@@ -134,7 +137,8 @@ def take_turns(
             shift = turn % len(names)
             order = names[shift:] + names[:shift]
             for name in order if turn % 2 == 0 else order[::-1]:
-                said = workers[name].ask({"turn_s": turn_s})
+                workers[name].send({"turn_s": turn_s})
+                said = workers[name].answer()
                 samples[name].append(said["total_ms"])
                 stages[name].append(said["stages_ms"])
         facts = {name: worker.facts for name, worker in workers.items()}
@@ -179,20 +183,25 @@ class _Worker:
         self._where = where
         self.facts: dict[str, Any] = {}
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a line of JSON and wait for the answer.
+    def send(self, request: dict[str, Any]) -> None:
+        """Send a line of JSON; a process that died is noticed by `answer`."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        with suppress(BrokenPipeError):
+            stdin.write(json.dumps(request) + "\n")
+            stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the answer to the last line.
 
         Raises:
             InferenceError: the process reports an error, died, or does not answer in time.
         """
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
+        stdout = self._process.stdout
         assert stdout is not None
         watchdog = threading.Timer(_START_TIMEOUT_S, self._process.kill)
         watchdog.start()
         try:
-            stdin.write(json.dumps(request) + "\n")
-            stdin.flush()
             for line in stdout:
                 # An engine may print lines of its own.
                 try:
@@ -203,8 +212,6 @@ class _Worker:
                     raise InferenceError(said["error"], where=self._where)
                 if isinstance(said, dict) and "done" in said:
                     return said
-        except BrokenPipeError:
-            pass
         finally:
             watchdog.cancel()
         status = self._process.wait()
@@ -228,7 +235,7 @@ def _worker(competitor: Competitor, images: Sequence[Path], warmup_s: float) -> 
         raise InferenceError(f"no process to time it: {error}", where=competitor.name) from None
     worker = _Worker(process, competitor.name)
     try:
-        worker.facts = worker.ask(
+        worker.send(
             {
                 "model": str(competitor.model),
                 "load": competitor.load,

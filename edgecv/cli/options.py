@@ -64,9 +64,13 @@ _HINTS = (
                  help="Subtracted from pixels, 0-255."),
     click.option("--std", type=parse_floats, metavar="A[,B,C]",
                  help="Pixels are divided by it, 0-255."),
-    click.option("--trusted", is_flag=True,
-                 help="Open a bare model file at once, not in a child process first."),
 )  # fmt: skip
+
+trusted_option = click.option(
+    "--trusted",
+    is_flag=True,
+    help="Open a bare model file at once, not in a child process first.",
+)
 
 _RUN = (
     click.option("--variant", help="Variant of the bundle; default: the first that can run."),
@@ -83,7 +87,7 @@ _RUN = (
 
 
 def hint_options(command: F) -> F:
-    """Add the options that describe a bare model file; the command gets ``hints, trusted``."""
+    """Add the options that describe a bare model file; the command gets ``hints``."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -144,7 +148,7 @@ def model_options(command: F) -> F:
 
     for option in reversed(_RUN):
         run = option(run)
-    return hint_options(run)  # type: ignore[return-value]  # wraps keeps what click looks at
+    return hint_options(trusted_option(run))  # type: ignore[return-value]  # wraps keeps what click looks at
 
 
 def _head_options(pairs: tuple[str, ...]) -> dict[str, Any]:

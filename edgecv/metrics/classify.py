@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from edgecv.metric import ClassScore, Interval, Scores, percentile_interval
+from edgecv.metric import ClassScore, Draws, Interval, Scores, percentile_interval, resamples
 from edgecv.results.classes import Classes
 from edgecv.truth import ClassTruth
+from edgecv.types import Array
 
 TRUTH = ClassTruth
 MODEL_OPTIONS: Mapping[str, Any] = {}
@@ -36,32 +37,31 @@ class Accuracy:
     def compute(self, bootstrap: int = 1000, seed: int = 0) -> Scores:
         """Compute the share of right answers.
 
-        A resample of the images holds a binomially distributed number of right answers, which is
-        drawn directly. Top-5 is None where an image got fewer than five classes and missed: the
-        true class might have been the next.
+        Top-5 is None where an image got fewer than five classes and missed: the true class might
+        have been the next.
         """
         n = len(self._rank)
         rank = np.array(self._rank, np.int64)
         given = np.array(self._given, np.int64)
         metrics: dict[str, float | None] = {}
-        ci95: dict[str, Interval | None] = {}
         reasons: dict[str, str] = {}
-        random = np.random.default_rng(seed)
+        right: dict[str, Array] = {}
         for name, depth in (("top1", 1), ("top5", 5)):
-            right = int(np.count_nonzero((rank >= 0) & (rank < depth)))
             short = given[(rank < 0) & (given > 0) & (given < depth)]
             if not n or short.size:
-                metrics[name] = ci95[name] = None
+                metrics[name] = None
                 reasons[name] = (
                     f"the model names only {int(np.min(short))} classes an image"
                     if n
                     else "no image"
                 )
                 continue
-            metrics[name] = right / n
-            draws = random.binomial(n, right / n, size=bootstrap) / n
-            ci95[name] = percentile_interval(draws)
-        return Scores(metrics, ci95, reasons, self._per_class())
+            right[name] = (rank >= 0) & (rank < depth)
+            metrics[name] = float(right[name].mean())
+        ci95: dict[str, Interval | None] = dict.fromkeys(NAMES)
+        draws = _draw(right, bootstrap, seed) if bootstrap else {}
+        ci95 |= {name: percentile_interval(values) for name, values in draws.items()}
+        return Scores(metrics, ci95, reasons, self._per_class(), draws)
 
     def _per_class(self) -> list[ClassScore]:
         ranks = defaultdict(list)
@@ -71,6 +71,22 @@ class Accuracy:
             ClassScore(class_id, len(found), len(found), {"top1": found.count(0) / len(found)})
             for class_id, found in sorted(ranks.items())
         ]
+
+
+def _draw(right: Mapping[str, Array], count: int, seed: int) -> dict[str, Draws]:
+    """Compute the share of right answers (B,) in each resample of the images.
+
+    Args:
+        right: name -> (images,) bool.
+        count: resamples, B.
+        seed: of the resampling.
+    """
+    if not right:
+        return {}
+    names = list(right)
+    table = np.stack([right[name] for name in names], axis=1).astype(np.float64)
+    shares = [weights @ table / len(table) for weights in resamples(len(table), count, seed)]
+    return dict(zip(names, np.concatenate(shares).T, strict=True))
 
 
 def create() -> Accuracy:

@@ -22,7 +22,7 @@ from edgecv.average_precision import (
     xywh,
 )
 from edgecv.errors import DependencyMissingError
-from edgecv.metric import ClassScore, Interval, Scores, percentile_interval, resamples
+from edgecv.metric import ClassScore, Draws, Interval, Scores, percentile_interval, resamples
 from edgecv.results.detections import Detections
 from edgecv.truth import BoxTruth
 from edgecv.types import Array
@@ -66,17 +66,18 @@ class MeanAveragePrecision:
             for name, value in zip(NAMES, stats, strict=True)
         }
         ci95: dict[str, Interval | None] = dict.fromkeys(NAMES)
+        draws: dict[str, Draws] = {}
         if bootstrap:
             matches = match(self._images, classes.tolist())
             drawn = self._draw(matches, bootstrap, seed)
-            for name in NAMES:
-                if metrics[name] is not None:
-                    ci95[name] = percentile_interval(drawn[name])
+            draws = {name: drawn[name] for name in NAMES if metrics[name] is not None}
+            ci95 |= {name: percentile_interval(values) for name, values in draws.items()}
         return Scores(
             metrics,
             ci95,
             {name: _reason(name) for name in NAMES if metrics[name] is None},
             self._per_class(classes.tolist(), precision),
+            draws,
         )
 
     def _draw(self, matches: Matches, count: int, seed: int) -> dict[str, Array]:

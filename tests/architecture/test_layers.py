@@ -28,7 +28,7 @@ LAYERS = [
     ["heads", "backends", "datasets", "metrics"],
     ["engines", "describe"],
     ["model"],
-    ["loading"],
+    ["loading", "output_check"],
     ["packing", "verification", "evaluation", "drawing"],
     ["bench"],
     ["cli", "__main__"],

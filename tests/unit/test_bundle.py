@@ -59,6 +59,32 @@ def test_what_was_written_is_read(bundle_path: Path) -> None:
         assert source.size_bytes == len(WEIGHTS)
 
 
+@pytest.mark.parametrize("name", ["net.edgecv", "net"])
+def test_attached_documents_are_members_like_others(tmp_path: Path, name: str) -> None:
+    text = b'{"schema": "edgecv.conversion/1"}'
+    entry = file_entry("report/conversion.json", text)
+    manifest = make_manifest(attachments={"conversion": entry})
+    with pytest.raises(BundleError, match="contents differ from the manifest"):
+        write_bundle(tmp_path / name, manifest, MEMBERS)
+    path = write_bundle(tmp_path / name, manifest, {**MEMBERS, entry.path: text})
+    with open_bundle(path) as bundle:
+        assert bundle.manifest == manifest
+        found = bundle.attachment("conversion")
+        assert found is not None
+        assert bytes(found) == text
+        assert bundle.attachment("nothing") is None
+        del found
+    target = path if path.is_file() else path / entry.path
+    target.write_bytes(target.read_bytes().replace(b"conversion/1", b"conversion/2"))
+    with pytest.raises(IntegrityError, match=r"report/conversion\.json: wrong sha256"):
+        open_bundle(path)
+    with (
+        open_bundle(path, verify=False) as bundle,
+        pytest.raises(IntegrityError, match="wrong sha256"),
+    ):
+        bundle.attachment("conversion")
+
+
 def test_archive_is_read_in_place_and_aligned(tmp_path: Path) -> None:
     path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
     data = path.read_bytes()

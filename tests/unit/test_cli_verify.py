@@ -14,6 +14,7 @@ from edgecv.hints import Hints
 from edgecv.packing import pack
 from tests import models
 from tests.models import command
+from tests.shared_scale import shared_scale_detector
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_the_report_as_json(folder: Path, tmp_path: Path) -> None:
     ran = command("verify", folder, "--json", "-")
     assert ran.status == 0
     data = json.loads(ran.out)
-    assert list(data) == ["ok", "path", "files", "checks", "golden", "note"]
+    assert list(data) == ["ok", "path", "files", "checks", "golden", "note", "flags"]
     assert [check["status"] for check in data["checks"]] == ["ok", "ok"]
     ran = command("verify", folder, "--json", tmp_path / "x.json")
     assert "golden/000.png" in ran.out
@@ -111,3 +112,57 @@ def test_without_golden_samples(tmp_path: Path) -> None:
     ran = command("verify", path)
     assert ran.status == 0
     assert "note: no golden samples: results were not compared" in ran.out
+
+
+def test_a_bare_file(tmp_path: Path) -> None:
+    path = models.onnx_detector(tmp_path / "d.onnx")
+    ran = command("verify", path, "--head", "yolo", "--trusted")
+    assert (ran.status, ran.err) == (0, "")
+    assert f"{path}: nothing wrong with its outputs on onnxruntime" in ran.out
+    assert "note: looked at the raw outputs for 3 synthetic images; name real ones" in ran.out
+    assert "every hash" not in ran.out
+
+
+def test_a_bare_file_that_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = shared_scale_detector(tmp_path / "d.onnx")
+    picture = models.write_image(tmp_path / "a.png", 1)
+    options = ("--head", "yolo", "--images", picture, "--backend", "openvino")
+    ran = command("verify", path, *options)
+    assert ran.status == 1
+    text = "refuse: openvino: output y: class scores share an output scale with box coordinates"
+    assert text in ran.out
+    assert "nothing wrong" not in ran.out
+    ran = command("verify", path, *options, "--json", "-")
+    assert ran.status == 1
+    data = json.loads(ran.out)
+    assert data["ok"] is False
+    assert [flag["code"] for flag in data["flags"]["openvino"]] == ["shared-scale"]
+
+
+def test_a_bare_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "d.onnx").write_bytes(b"no model")
+    assert command("verify", tmp_path / "d.onnx", "--head", "yolo").status == 1
+    path = models.onnx_detector(tmp_path / "e.onnx")
+    ran = command("verify", path, "--head", "yolo", "--images", tmp_path / "nope.png")
+    assert ran.status == 2
+    assert "nope.png: no such file" in ran.err
+    ran = command("verify", models.onnx_classifier(tmp_path / "c.onnx"))
+    assert ran.status == 2, "no head fits, or several do"
+
+
+def test_what_describes_a_bare_file_says_nothing_of_a_bundle(folder: Path) -> None:
+    for options in (["--head", "yolo"], ["--images", "x.png"], ["--backend", "openvino"]):
+        ran = command("verify", folder, *options)
+        assert ran.status == 2
+        assert (
+            f"a bundle says itself how it is fed and read, and on what: {options[0][2:]}" in ran.err
+        )
+
+
+def test_a_bundle_whose_outputs_are_refused(tmp_path: Path) -> None:
+    source = shared_scale_detector(tmp_path / "d.onnx")
+    golden = [models.write_image(tmp_path / "a.png", 1)]
+    path = pack([source], tmp_path / "b", hints=Hints(head="yolo"), golden=golden, trusted=True)
+    ran = command("verify", path)
+    assert ran.status == 1
+    assert "refuse: openvino-fp32: output y: class scores share" in ran.out

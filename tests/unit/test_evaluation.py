@@ -125,6 +125,23 @@ def test_broken_images_are_counted_and_named(tmp_path):
     assert "not an image" in evaluation.problems[1].what
 
 
+def test_an_evaluation_keeps_what_a_pair_needs(tmp_path):
+    truths = {**TRUTHS, "bb": None}
+    dataset = make_dataset(tmp_path, truths)
+    model = Fake(answers(lambda xyxy: xyxy + np.float32(2)))
+    first = evaluate(model, dataset, bootstrap=30, seed=5)
+    assert first.measured == tuple(str(tmp_path / f"{name}.png") for name in TRUTHS)
+    assert first.seed == 5
+    assert first.draws["map"].shape == (30,)
+    again = evaluate(model, dataset, bootstrap=30, seed=5)
+    assert again == first
+    np.testing.assert_array_equal(again.draws["map"], first.draws["map"])
+    other = evaluate(model, dataset, bootstrap=30, seed=6)
+    assert not np.array_equal(other.draws["map"], first.draws["map"])
+    assert evaluate(model, dataset, bootstrap=0).draws == {}
+    assert not {"draws", "measured", "seed"} & first.to_json().keys()
+
+
 def test_nothing_left_is_an_error(tmp_path):
     with pytest.raises(DatasetError, match=r"no image could be measured.*not an image"):
         evaluate(Fake({}), make_dataset(tmp_path, {"a": None}))

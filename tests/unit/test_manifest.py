@@ -47,6 +47,7 @@ GOOD: dict[str, Any] = {
             "layout": "NCHW",
         }
     ],
+    "attachments": {"conversion": {"path": "report/a.json", "sha256": "1" * 64, "bytes": 3}},
 }
 
 
@@ -77,7 +78,12 @@ def test_round_trip() -> None:
     manifest = parse(encode(GOOD))
     assert manifest.input.mean == (1.0, 2.5, 3.0)
     assert manifest.variants[0].outputs[0].to_spec().quantization is not None
+    assert manifest.files()[-1] == manifest.attachments["conversion"]
     assert parse(manifest.to_json()) == manifest
+
+
+def test_without_attachments() -> None:
+    assert parse(changed("attachments", DELETE)).attachments == {}
 
 
 @pytest.mark.parametrize(
@@ -113,6 +119,14 @@ def test_round_trip() -> None:
          "m.json: golden[0]: no such variant: expected one of onnxruntime-fp32; got 'x'"),
         ("card", {"measurements": [{"metric": "map", "value": None, "variant": "a"}]},
          "m.json: card.measurements[0].reason: a null value needs a reason"),
+        ("attachments", [], "m.json: attachments: expected an object; got []"),
+        ("attachments/a b", GOOD["attachments"]["conversion"],
+         "m.json: attachments: expected of each name a match of"),
+        ("attachments/" + "x" * 65, GOOD["attachments"]["conversion"],
+         "m.json: attachments: expected of each name a length of at most 64"),
+        ("attachments/conversion/path", "../a", "m.json: attachments.conversion.path: expected a "),
+        ("attachments/conversion/kind", "", "m.json: attachments.conversion.kind: unknown field"),
+        ("attachments/conversion/path", "models/a.onnx", "m.json: files: two entries are the same"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_named(path: str, value: Any, message: str) -> None:

@@ -60,8 +60,34 @@ def test_interval_is_that_of_resampled_images():
     expected = percentile_interval(draws)
     assert scores.metrics["top1"] == 0.75
     assert scores.ci95["top1"] == pytest.approx(expected, abs=0.012)
+    with_seed = compute(
+        [[int(ok)] * 1 + [2, 3, 4, 5] for ok in right],
+        [ClassTruth(1)] * 200,
+        bootstrap=4000,
+        seed=1,
+    )
+    np.testing.assert_allclose(with_seed.draws["top1"], draws)
+    assert with_seed.ci95["top1"] == pytest.approx(expected)
     again = compute([[int(ok)] * 1 + [2, 3, 4, 5] for ok in right], [ClassTruth(1)] * 200)
     assert again == scores
+
+
+def test_draws_are_of_the_same_images_for_all_metrics_and_models():
+    ranked = [[1, 2, 3, 4, 5], [2, 1, 3, 4, 5], [2, 3, 4, 5, 6], [1, 2, 3, 4, 5]]
+    truths = [ClassTruth(1)] * 4
+    one = compute(ranked, truths, bootstrap=50)
+    assert set(one.draws) == {"top1", "top5"}
+    assert one.draws["top1"].shape == one.draws["top5"].shape == (50,)
+    # Images are right at top-5 wherever they are at top-1, in every resample.
+    assert (one.draws["top5"] >= one.draws["top1"]).all()
+    wrong = compute([[9, 8, 7, 6, 5] for _ in ranked], truths, bootstrap=50)
+    other = compute([ranked[1], *ranked[1:]], truths, bootstrap=50)
+    lost = one.draws["top1"] - other.draws["top1"]
+    weights = np.concatenate(list(resamples(4, 50, 0)))
+    np.testing.assert_allclose(lost, weights[:, 0] / 4)
+    assert not wrong.draws["top1"].any()
+    assert set(compute([[1, 2]], [ClassTruth(3)]).draws) == {"top1"}
+    assert compute(ranked, truths, bootstrap=0).draws == {}
 
 
 def test_all_right_has_an_interval_of_one_point():

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecv.average_precision import match, weighted_scores
+from edgecv.metric import percentile_interval, resamples
 from edgecv.metrics import detect
 from edgecv.results.detections import Detections
 from edgecv.truth import BoxTruth
@@ -262,6 +263,21 @@ def test_interval_is_seeded_and_brackets_the_value():
     assert low < first.metrics["map50"] < high
     assert set(first.ci95) == set(first.metrics) == set(NAMES)
     assert set(compute(*images).ci95.values()) == {None}
+
+
+def test_draws_are_those_of_the_resampled_images():
+    images = random_images(11, 12)
+    scores = compute(*images, bootstrap=40, seed=3)
+    classes = sorted({int(c) for _, truth in images for c in truth.class_id})
+    weights = np.concatenate(list(resamples(12, 40, 3)))
+    expected = weighted_scores(match(images, classes), weights)
+    measured = {name for name in NAMES if scores.metrics[name] is not None}
+    assert set(scores.draws) == measured
+    for name in measured:
+        np.testing.assert_array_equal(scores.draws[name], expected[name])
+        assert scores.ci95[name] == percentile_interval(scores.draws[name])
+    assert compute(*images).draws == {}
+    assert compute((found(), true()), bootstrap=10).draws == {}
 
 
 def test_more_images_make_the_interval_narrower():

@@ -13,9 +13,11 @@ import pytest
 from edgecv import engines
 from edgecv.errors import ArchiveError, BundleError, IntegrityError, UsageError
 from edgecv.hints import Hints
+from edgecv.output_check import Flag
 from edgecv.packing import pack
-from edgecv.verification import Check, Verification, verify
+from edgecv.verification import Check, Verification, bare_file, verify, verify_file
 from tests import models
+from tests.shared_scale import shared_scale_detector
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -68,8 +70,9 @@ def test_what_was_packed_is_verified(folder: Path, name: str) -> None:
         assert check.score < 1e-5
         assert check.image.startswith("golden/")
     data = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert list(data) == ["ok", "path", "files", "checks", "golden", "note"]
+    assert list(data) == ["ok", "path", "files", "checks", "golden", "note", "flags"]
     assert data["path"] == str(folder / name)
+    assert data["flags"] == {name: [] for name in turns}
 
 
 def first(manifest: dict[str, Any]) -> Any:
@@ -235,6 +238,69 @@ def test_a_replaced_file_is_an_error(folder: Path, tmp_path: Path, member: str) 
         verify(target)
 
 
+def test_a_bundle_whose_outputs_cannot_be_right_is_not_ok(tmp_path: Path) -> None:
+    """It replays what was recorded, and is still of no use."""
+    source = shared_scale_detector(tmp_path / "d.onnx")
+    golden = [models.write_image(tmp_path / "a.png", 1)]
+    path = pack([source], tmp_path / "b", hints=Hints(head="yolo"), golden=golden, trusted=True)
+    report = verify(path)
+    assert {check.status for check in report.checks} == {"ok"}
+    assert not report.ok
+    assert list(report.flags) == ["onnxruntime-fp32", "openvino-fp32"]
+    for flags in report.flags.values():
+        assert [(flag.code, flag.severity) for flag in flags] == [("shared-scale", "refuse")]
+    data = json.loads(json.dumps(report.to_json()))
+    assert data["flags"]["openvino-fp32"][0]["code"] == "shared-scale"
+
+
+def test_a_bare_file_on_synthetic_and_on_given_images(folder: Path) -> None:
+    hints = Hints(head="yolo")
+    report = verify_file(folder / "detector.onnx", hints=hints, trusted=True)
+    assert report.ok
+    assert report.flags == {"onnxruntime": ()}
+    assert (report.files, report.checks, report.golden) == (1, (), 0)
+    assert "3 synthetic images" in report.note
+    report = verify_file(
+        folder / "detector.onnx", [folder / "b.png"], hints=hints, backend="openvino", trusted=True
+    )
+    assert report.ok, "a warning is no reason to refuse a file"
+    assert [flag.code for flag in report.flags["openvino"]] == ["constant-scores"]
+    assert "1 of 1 image(s)" in report.note
+    report = verify_file(
+        folder / "detector.onnx", [folder / "a.png"] * 20, hints=hints, trusted=True
+    )
+    assert "7 of 20 image(s)" in report.note
+
+
+def test_a_bare_file_that_is_of_no_use(tmp_path: Path) -> None:
+    path = shared_scale_detector(tmp_path / "d.onnx")
+    report = verify_file(path, hints=Hints(head="yolo"), trusted=True)
+    assert not report.ok
+    assert [flag.code for flag in report.flags["onnxruntime"]] == ["shared-scale"]
+    constant = models.null_classifier(tmp_path / "c.null.json")
+    report = verify_file(constant, hints=Hints(head="softmax"), trusted=True)
+    assert [flag.code for flag in report.flags["null"]] == ["constant-output"]
+
+
+def test_a_bare_file_is_opened_in_a_child_process_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed: list[Path] = []
+    monkeypatch.setattr("edgecv.probe.probe", lambda path, backend: probed.append(path))
+    verify_file(folder / "detector.onnx", hints=Hints(head="yolo"))
+    assert probed == [folder / "detector.onnx"]
+
+
+def test_what_is_a_bare_file(folder: Path, tmp_path: Path) -> None:
+    assert bare_file(folder / "detector.onnx") == folder / "detector.onnx"
+    model = models.onnx_detector(tmp_path / "d.onnx")
+    assert bare_file(tmp_path) == model
+    models.onnx_detector(tmp_path / "e.onnx")
+    (tmp_path / "t.txt").write_text("")
+    for path in (folder / "d", folder / "d.edgecv", tmp_path, tmp_path / "t.txt", tmp_path / "no"):
+        assert bare_file(path) is None
+
+
 def test_what_is_no_bundle(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(UsageError, match="no such file or folder"):
         verify(tmp_path / "nope.edgecv")
@@ -242,6 +308,12 @@ def test_what_is_no_bundle(tmp_path: Path, folder: Path) -> None:
         verify(folder / "detector.onnx")
     with pytest.raises(BundleError, match=r"manifest\.json"):
         verify(tmp_path)
+
+
+def test_a_warning_is_ok_and_a_refusal_is_not() -> None:
+    for severity, ok in (("warn", True), ("refuse", False)):
+        flags = {"v": (), "w": (Flag("constant-scores", severity, "text"),)}
+        assert Verification("p", 1, (), flags=flags).ok is ok
 
 
 def test_nothing_proven_is_not_ok() -> None:

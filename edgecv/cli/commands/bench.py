@@ -10,7 +10,7 @@ import click
 
 from edgecv import plugins
 from edgecv.cli import output
-from edgecv.cli.options import hint_options
+from edgecv.cli.options import hint_options, trusted_option
 from edgecv.errors import EdgecvError, UsageError
 from edgecv.hints import Hints
 
@@ -20,6 +20,7 @@ _STAGES = ("decode", "preprocess", "infer", "postprocess")
 @click.command("bench")
 @click.argument("model", type=click.Path(path_type=Path))
 @hint_options
+@trusted_option
 @click.option(
     "--data",
     "sources",

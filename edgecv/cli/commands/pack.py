@@ -8,7 +8,7 @@ import click
 
 from edgecv import plugins
 from edgecv.bundle import open_bundle
-from edgecv.cli.options import hint_options
+from edgecv.cli.options import hint_options, trusted_option
 from edgecv.errors import UsageError
 from edgecv.hints import Hints
 from edgecv.image_files import expand, is_image
@@ -25,6 +25,7 @@ from edgecv.packing import pack
     help="NAME.edgecv for one file; any other name makes a folder.",
 )
 @hint_options
+@trusted_option
 @click.option("--name", help="Of the model; default: what the file says, or its name.")
 @click.option("--version", "version", default="1", show_default=True, help="Of the model.")
 @click.option("--license", "license_", help="SPDX identifier or name.")

@@ -1,0 +1,76 @@
+"""How far a reduced model agrees with its float source, on images without labels.
+
+What the source finds is taken for the truth, and the task's own metric judges the reduced model by
+it. This is how calibrators and float layers are chosen: on calibration images, so that the
+validation images stay unseen until the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgecv import plugins
+from edgecv.dataset import Dataset, Sample
+from edgecv.errors import DatasetError, ImageError
+from edgecv.evaluation import evaluate
+from edgecv.model import Model
+from edgecv.results.classes import Classes
+from edgecv.results.detections import Detections
+from edgecv.truth import BoxTruth, ClassTruth, Truth
+
+
+def _boxes(result: Detections) -> Truth:
+    return BoxTruth.from_rows(result.xyxy.tolist(), result.class_id.tolist())
+
+
+def _best_class(result: Classes) -> Truth | None:
+    return ClassTruth(int(result.class_id[0])) if len(result) else None
+
+
+_TRUTH: Mapping[str, Callable[[Any], Truth | None]] = {"detect": _boxes, "classify": _best_class}
+
+
+def pseudo_truth(model: Model, images: Sequence[Path]) -> Dataset:
+    """Make a data set of what a model finds with its own thresholds.
+
+    Raises:
+        DatasetError: nothing is found in any image, or the task has no such truth.
+    """
+    as_truth = _TRUTH.get(model.task)
+    if as_truth is None:
+        raise DatasetError("results of this task cannot stand for truth", where=model.task)
+    samples: list[Sample] = []
+    found = 0
+    for image in images:
+        try:
+            value = model(image).value
+        except ImageError:
+            continue
+        truth = as_truth(value)
+        found += len(value)
+        if truth is not None:
+            samples.append(Sample(image, truth))
+    if not found:
+        raise DatasetError(
+            "the float model finds nothing in the calibration images",
+            where=model.info.name,
+            got=f"{len(images)} images",
+            remedy="calibrate on images like those that the model is for",
+        )
+    return Dataset(
+        name="the float model's own results",
+        root=Path(),
+        split="calibration",
+        task=model.task,
+        labels=tuple(model.labels),
+        samples=tuple(samples),
+    )
+
+
+def agreement(model: Model, truth: Dataset) -> float | None:
+    """Judge a model by another's results: 0 for nothing in common, 1 for the same."""
+    main = plugins.load("metrics", model.task).NAMES[0]
+    value = evaluate(model, truth, bootstrap=0, class_map="index").metrics[main]
+    return None if value is None else float(value)

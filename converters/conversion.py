@@ -1,0 +1,366 @@
+"""Convert a model: open the source, make every format, climb the ladders, write the bundle."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgecv.bench.interleaved import Competitor, Timing, take_turns
+from edgecv.bundle import SUFFIX
+from edgecv.converters import bundling
+from edgecv.converters.artifact import Format
+from edgecv.converters.calibration import CalibrationSet, calibration_set
+from edgecv.converters.candidate import Candidates
+from edgecv.converters.decision import Rules
+from edgecv.converters.flavour import Flavour
+from edgecv.converters.graphs import Graphs, work_folder
+from edgecv.converters.judge import Effort, Judge
+from edgecv.converters.ladder import Ladder
+from edgecv.converters.minutes import document
+from edgecv.converters.near_duplicates import check_disjoint
+from edgecv.converters.parity import Parity, check_float, parity
+from edgecv.converters.report.document import validate
+from edgecv.converters.source import Request, Source, open_source
+from edgecv.converters.trial import Trial
+from edgecv.converters.workspace import Workspace
+from edgecv.dataset import Dataset, open_dataset
+from edgecv.describe import Description, describe
+from edgecv.engines import load_backend
+from edgecv.errors import ConversionError, DatasetError, EdgecvError, UsageError
+from edgecv.evaluation import Evaluation, evaluate
+from edgecv.hints import Hints
+from edgecv.host import usable_cpus
+from edgecv.types import SessionOptions
+
+_FORMATS: tuple[Format, ...] = ("onnx", "openvino", "tflite")
+_GOLDEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the user wants.
+
+    Attributes:
+        request: the source.
+        output: ``NAME.edgecv`` for an archive, any other name for a folder.
+        formats: to make.
+        rules: what may be shipped.
+        effort: how much is spent on measuring.
+        hints: what the user says about the model.
+        data: a data set with labels; None leaves accuracy unmeasured, and int8 out.
+        split: of `data` that the gate reads.
+        calibration: images to calibrate on; None takes the split ``train`` of `data`.
+        calibration_limit: at most so many of them.
+        golden: images whose results are recorded; () picks some of the validation images.
+        work: folder for intermediate results; None makes one beside the output.
+        keep_work: leave it there when all went well.
+        overwrite: replace an existing archive.
+        name: of the model; None takes the source's own.
+        version: of the model, the maker's own.
+    """
+
+    request: Request
+    output: Path
+    formats: tuple[Format, ...] = _FORMATS
+    rules: Rules = field(default_factory=Rules)
+    effort: Effort = field(default_factory=Effort)
+    hints: Hints = field(default_factory=Hints)
+    data: Path | None = None
+    split: str = "val"
+    calibration: Path | None = None
+    calibration_limit: int | None = None
+    golden: tuple[Path, ...] = ()
+    work: Path | None = None
+    keep_work: bool = False
+    overwrite: bool = False
+    name: str | None = None
+    version: str = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What came out.
+
+    Attributes:
+        path: of the bundle.
+        document: the whole ladder; see `edgecv.converters.report.document`.
+        trials: every rung of every format.
+        description: how the model is fed and read.
+    """
+
+    path: Path
+    document: Mapping[str, Any]
+    trials: tuple[Trial, ...]
+    description: Description
+
+
+def convert(order: Order, progress: Callable[[str], None] | None = None) -> Conversion:
+    """Convert a model and write a bundle of what is proven to work.
+
+    Args:
+        order: what is wanted.
+        progress: called with one line for each thing that is done.
+
+    Raises:
+        UsageError: the order contradicts itself, or names what is not there.
+        ConversionError: a step failed; what was finished is kept in the work folder, and the same
+            order goes on from there.
+        DatasetError: the data cannot be read, or have no labels.
+    """
+    _check(order)
+    workspace = Workspace(order.work or work_folder(order.output), progress)
+    source = open_source(order.request)
+    graphs = Graphs(workspace, source, order.request.input_hw)
+    missing = [name for name in order.formats if name not in graphs.formats]
+    if missing:
+        raise UsageError(
+            f"{', '.join(missing)} cannot be made of this source",
+            where=order.request.text,
+            expected=f"--to {','.join(graphs.formats)}",
+            remedy="convert the model's ONNX file, or the network that it came from",
+        )
+    description = _describe(graphs, source, order.hints)
+    validation = _validation(order, description)
+    calibration = _calibration(order)
+    if calibration is not None and validation is not None:
+        workspace.say("comparing calibration and validation images")
+        check_disjoint(calibration.images, [sample.image for sample in validation.samples])
+    graphs.prepare(description, calibration)
+    name = order.name or description.hints.name or source.name
+    judge = Judge(
+        graphs, Candidates(workspace, name, description), calibration, validation, order.effort
+    )
+    _measure_reference(judge)
+    proofs = _prove(judge, order)
+    trials = [
+        trial for wanted in order.formats for trial in Ladder(judge, wanted, order.rules).climb()
+    ]
+    shipped = [trial for trial in trials if trial.shipped]
+    if not shipped:
+        raise ConversionError(
+            "nothing is left to ship",
+            where=order.request.text,
+            got="; ".join(f"{trial.id}: {trial.reason}" for trial in trials)[:2000],
+        )
+    timings = _time(judge, shipped)
+    shipped.sort(key=lambda trial: timings[trial.id, 1].p50_ms)
+    card, card_data = _card(order, judge, shipped)
+    facts = document(
+        order=order,
+        source=source,
+        judge=judge,
+        proofs=proofs,
+        trials=trials,
+        card_data=card_data,
+        created=datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat(),
+    )
+    validate(facts)  # the report is to be readable before anything is written
+    path = bundling.write(
+        bundling.Shipment(
+            name=name,
+            version=order.version,
+            license=description.hints.license or "",
+            description=description,
+            trials=shipped,
+            card=card,
+            timings=timings,
+            golden=order.golden or _golden(judge),
+            sources=source.files,
+            versions={k: v for k, v in facts["versions"].items() if v is not None},
+            calibration_sha256=None if calibration is None else calibration.digest,
+            document=facts,
+        ),
+        order.output,
+        overwrite=order.overwrite,
+    )
+    if not order.keep_work and order.work is None:
+        workspace.remove()
+    return Conversion(path, facts, tuple(trials), description)
+
+
+def _check(order: Order) -> None:
+    """Refuse at once what would fail after minutes of work."""
+    output = order.output
+    replaceable = order.overwrite and output.suffix == SUFFIX and output.is_file()
+    if output.exists() and not replaceable:
+        raise UsageError(
+            "exists already",
+            where=str(output),
+            remedy="--force replaces an archive; a folder must be removed by hand",
+        )
+    for path in (order.data, order.calibration, *order.golden):
+        if path is not None and not path.exists():
+            raise UsageError("no such file or folder", where=str(path))
+    reduced = set(order.rules.precisions) - {"fp32"}
+    if order.data is None and reduced and not order.rules.ship:
+        raise UsageError(
+            f"no data to prove {', '.join(sorted(reduced))} with",
+            expected="a data set with labels: --data data.yaml",
+            remedy="or convert in fp32 alone: --precision fp32",
+        )
+    if not order.formats:
+        raise UsageError("", where="formats", expected=f"one of {', '.join(_FORMATS)}")
+
+
+def _describe(graphs: Graphs, source: Source, said: Hints) -> Description:
+    """Find out how the model is fed and read: the user's word first, then the source's."""
+    first = graphs.first
+    session = load_backend(first.backend).open_session(first.source(), SessionOptions())
+    try:
+        return describe(
+            first.path, session.inputs, session.outputs, session.metadata, said.over(source.hints)
+        )
+    finally:
+        session.close()
+
+
+def _validation(order: Order, description: Description) -> Dataset | None:
+    if order.data is None:
+        return None
+    dataset = open_dataset(
+        order.data, order.split, labels=description.labels, task=description.task
+    )
+    if not any(_labelled(sample.truth) for sample in dataset.samples):
+        raise DatasetError(
+            "no image of this split has a label, so no accuracy can be measured",
+            where=f"{order.data}, split {order.split}",
+            got=f"{len(dataset)} images without labels",
+            remedy="name a split with labels: --split",
+        )
+    return dataset
+
+
+def _labelled(truth: Any) -> bool:
+    return not hasattr(truth, "__len__") or len(truth) > 0
+
+
+def _calibration(order: Order) -> CalibrationSet | None:
+    path = order.calibration or order.data
+    if path is None:
+        return None
+    try:
+        return calibration_set(path, split="train", limit=order.calibration_limit)
+    except EdgecvError:
+        if order.calibration is None and "int8" not in order.rules.precisions:
+            return None
+        raise
+
+
+def _measure_reference(judge: Judge) -> None:
+    """Make and measure the float file that everything is compared with."""
+    first = judge.graphs.first
+    reference = judge.trial(Flavour(first.format), judge.as_it_is)
+    if reference.candidate is None:
+        raise ConversionError(
+            "the source cannot be run", where=judge.graphs.source.name, got=reference.reason
+        )
+    judge.reference = reference
+    judge.measure(reference)
+    if reference.refused:
+        raise ConversionError(
+            "the source itself must not be shipped",
+            where=judge.graphs.source.name,
+            got=reference.refused,
+        )
+    if judge.validation is not None and (
+        reference.evaluation is None or reference.evaluation.metrics[judge.metric] is None
+    ):
+        raise ConversionError(
+            f"the source's own {judge.metric} cannot be measured",
+            where=judge.graphs.source.name,
+            got=reference.reason or "no value",
+        )
+
+
+def _prove(judge: Judge, order: Order) -> list[tuple[str, Parity]]:
+    """Compare the float file of every format with the reference, output by output."""
+    graphs, calibration = judge.graphs, judge.calibration
+    if calibration is None:
+        if judge.validation is None:
+            return []
+        calibration = CalibrationSet.of(
+            [sample.image for sample in judge.validation.samples[:8]], "validation images"
+        )
+    found: list[tuple[str, Parity]] = []
+    flavours = [
+        Flavour(wanted, graph)
+        for wanted in order.formats
+        for graph in (("plain", "fused") if order.rules.fused and graphs.has_onnx else ("plain",))
+    ]
+    for flavour in flavours:
+        step = f"{flavour.format}, {flavour.graph}"
+        try:
+            made = graphs.get(flavour)
+        except EdgecvError:
+            if flavour.graph == "fused":
+                continue  # the ladder says why
+            raise
+        if made is graphs.first:
+            continue
+        found_out = judge.candidates.description
+        result = parity(graphs.first, made, calibration, found_out.input, head=found_out.head)
+        check_float(result, where=step)
+        found.append((step, result))
+    return found
+
+
+def _time(judge: Judge, shipped: Sequence[Trial]) -> dict[tuple[str, int], Timing]:
+    """Time the shipped files side by side, with one thread and with all."""
+    found: dict[tuple[str, int], Timing] = {}
+    images = judge.images(16)
+    for threads in sorted({1, usable_cpus()}):
+        timings = take_turns(
+            [
+                Competitor(trial.id, trial.candidate.bundle, {"threads": threads})
+                for trial in shipped
+                if trial.candidate is not None
+            ],
+            images,
+            rounds=judge.effort.rounds,
+            turn_s=judge.effort.turn_s,
+            progress=None,
+        )
+        found |= {(name, threads): timing for name, timing in timings.items()}
+    return found
+
+
+def _card(
+    order: Order, judge: Judge, shipped: Sequence[Trial]
+) -> tuple[dict[str, Evaluation], Dataset | None]:
+    """Measure the card on the test split, or take the gate's numbers where there is none."""
+    gate = {trial.id: trial.evaluation for trial in shipped if trial.evaluation is not None}
+    test = _test_split(order, judge.candidates.description)
+    if test is None:
+        return gate, judge.validation
+    found: dict[str, Evaluation] = {}
+    for trial in shipped:
+        assert trial.candidate is not None
+        judge.workspace.say(f"{trial.id}: measuring the card on split {test.split}")
+        with trial.candidate.open() as model:
+            found[trial.id] = evaluate(
+                model, test, limit=judge.effort.limit, bootstrap=judge.effort.bootstrap
+            )
+    return found, test
+
+
+def _test_split(order: Order, description: Description) -> Dataset | None:
+    if order.data is None or order.split == "test":
+        return None
+    try:
+        test = open_dataset(order.data, "test", labels=description.labels, task=description.task)
+    except DatasetError:
+        return None
+    return test if any(_labelled(sample.truth) for sample in test.samples) else None
+
+
+def _golden(judge: Judge) -> list[Path]:
+    """Pick images in which the reference finds something; others prove little."""
+    if judge.validation is None:
+        return judge.images(_GOLDEN)
+    samples = judge.validation.samples
+    labelled = [sample.image for sample in samples if _labelled(sample.truth)]
+    step = max(1, len(labelled) // _GOLDEN)
+    return labelled[::step][:_GOLDEN]

@@ -1,0 +1,33 @@
+"""The ladder as a Markdown table."""
+
+from __future__ import annotations
+
+import re
+
+from edgecv.converters.report.columns import by_backend, columns, printable
+from edgecv.converters.report.document import Conversion
+
+
+def to_markdown(conversion: Conversion) -> str:
+    """Write the ladder as a table of GitHub's Markdown, one row a rung, with a final newline."""
+    made = columns(conversion)
+    head = ["backend", *(column.title for column in made[:-1]), "shipped", made[-1].title]
+    marks = ["---", *("---:" if column.numeric else "---" for column in made[:-1]), "---", "---"]
+    rows = [
+        [
+            backend,
+            *(column.cell(rung) for column in made[:-1]),
+            "yes" if rung.shipped else "no",
+            made[-1].cell(rung),
+        ]
+        for backend, rungs in by_backend(conversion).items()
+        for rung in rungs
+    ]
+    lines = [[*map(escape, head)], marks, *([*map(escape, row)] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def escape(text: str) -> str:
+    """Escape what Markdown, or the HTML in it, would take for its own."""
+    text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
