@@ -12,7 +12,7 @@ from edgecv.bench.interleaved import Competitor, Timing, take_turns
 from edgecv.bundle import SUFFIX
 from edgecv.converters import bundling
 from edgecv.converters.artifact import Format
-from edgecv.converters.calibration import CalibrationSet, calibration_set
+from edgecv.converters.calibration import CalibrationSet
 from edgecv.converters.candidate import Candidates
 from edgecv.converters.decision import Rules
 from edgecv.converters.flavour import Flavour
@@ -24,12 +24,13 @@ from edgecv.converters.near_duplicates import check_disjoint
 from edgecv.converters.parity import Parity, check_float, parity
 from edgecv.converters.report.document import validate
 from edgecv.converters.source import Request, Source, open_source
+from edgecv.converters.splits import calibration_images, card_images, gate_images, labelled
 from edgecv.converters.trial import Trial
 from edgecv.converters.workspace import Workspace
-from edgecv.dataset import Dataset, open_dataset
+from edgecv.dataset import Dataset
 from edgecv.describe import Description, describe
 from edgecv.engines import load_backend
-from edgecv.errors import ConversionError, DatasetError, EdgecvError, UsageError
+from edgecv.errors import ConversionError, EdgecvError, UsageError
 from edgecv.evaluation import Evaluation, evaluate
 from edgecv.hints import Hints
 from edgecv.host import usable_cpus
@@ -123,8 +124,13 @@ def convert(order: Order, progress: Callable[[str], None] | None = None) -> Conv
             remedy="convert the model's ONNX file, or the network that it came from",
         )
     description = _describe(graphs, source, order.hints)
-    validation = _validation(order, description)
-    calibration = _calibration(order)
+    validation = None if order.data is None else gate_images(order.data, order.split, description)
+    calibration = calibration_images(
+        order.calibration,
+        order.data,
+        order.calibration_limit,
+        needed="int8" in order.rules.precisions,
+    )
     if calibration is not None and validation is not None:
         workspace.say("comparing calibration and validation images")
         check_disjoint(calibration.images, [sample.image for sample in validation.samples])
@@ -217,38 +223,6 @@ def _describe(graphs: Graphs, source: Source, said: Hints) -> Description:
         session.close()
 
 
-def _validation(order: Order, description: Description) -> Dataset | None:
-    if order.data is None:
-        return None
-    dataset = open_dataset(
-        order.data, order.split, labels=description.labels, task=description.task
-    )
-    if not any(_labelled(sample.truth) for sample in dataset.samples):
-        raise DatasetError(
-            "no image of this split has a label, so no accuracy can be measured",
-            where=f"{order.data}, split {order.split}",
-            got=f"{len(dataset)} images without labels",
-            remedy="name a split with labels: --split",
-        )
-    return dataset
-
-
-def _labelled(truth: Any) -> bool:
-    return not hasattr(truth, "__len__") or len(truth) > 0
-
-
-def _calibration(order: Order) -> CalibrationSet | None:
-    path = order.calibration or order.data
-    if path is None:
-        return None
-    try:
-        return calibration_set(path, split="train", limit=order.calibration_limit)
-    except EdgecvError:
-        if order.calibration is None and "int8" not in order.rules.precisions:
-            return None
-        raise
-
-
 def _measure_reference(judge: Judge) -> None:
     """Make and measure the float file that everything is compared with."""
     first = judge.graphs.first
@@ -332,7 +306,7 @@ def _card(
 ) -> tuple[dict[str, Evaluation], Dataset | None]:
     """Measure the card on the test split, or take the gate's numbers where there is none."""
     gate = {trial.id: trial.evaluation for trial in shipped if trial.evaluation is not None}
-    test = _test_split(order, judge.candidates.description)
+    test = card_images(order.data, order.split, judge.candidates.description)
     if test is None:
         return gate, judge.validation
     found: dict[str, Evaluation] = {}
@@ -346,21 +320,11 @@ def _card(
     return found, test
 
 
-def _test_split(order: Order, description: Description) -> Dataset | None:
-    if order.data is None or order.split == "test":
-        return None
-    try:
-        test = open_dataset(order.data, "test", labels=description.labels, task=description.task)
-    except DatasetError:
-        return None
-    return test if any(_labelled(sample.truth) for sample in test.samples) else None
-
-
 def _golden(judge: Judge) -> list[Path]:
     """Pick images in which the reference finds something; others prove little."""
     if judge.validation is None:
         return judge.images(_GOLDEN)
     samples = judge.validation.samples
-    labelled = [sample.image for sample in samples if _labelled(sample.truth)]
-    step = max(1, len(labelled) // _GOLDEN)
-    return labelled[::step][:_GOLDEN]
+    shown = [sample.image for sample in samples if labelled(sample)]
+    step = max(1, len(shown) // _GOLDEN)
+    return shown[::step][:_GOLDEN]

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,9 +174,10 @@ def settle_batch_norm(module: nn.Module, channels: int, input_hw: tuple[int, int
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
-    with quiet(), torch.no_grad():
+    # A module that cannot be run is told by `module_source`, with what the user can do.
+    with quiet(), torch.no_grad(), suppress(Exception):
         module.train()(_patchwork(channels, input_hw))
-        module.eval()
+    module.eval()
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
         if norm.running_var is not None:

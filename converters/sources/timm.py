@@ -57,7 +57,8 @@ def open_source(request: Request) -> Source:
     config = dict(timm.data.resolve_model_data_config(model))
     if "checkpoint" not in options:
         with seeded():
-            settle_batch_norm(model, config["input_size"][0], config["input_size"][1:])
+            size = request.input_hw or config["input_size"][1:]
+            settle_batch_norm(model, config["input_size"][0], size)
     else:
         path = Path(options["checkpoint"])
         if not path.is_file():

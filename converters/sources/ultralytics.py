@@ -156,9 +156,8 @@ def _own_size(wrapper: Any, task: str) -> tuple[int, int]:
     """Read the size that it was trained with, or the documented default."""
     args = getattr(wrapper.model, "args", None)
     said = args.get("imgsz") if isinstance(args, Mapping) else getattr(args, "imgsz", None)
-    trained = getattr(wrapper, "ckpt", None) is not None
     side = _CLASSIFY_SIDE if task == "classify" else _DEFAULT_SIDE
-    if trained and isinstance(said, int):
+    if getattr(wrapper, "ckpt", None) and isinstance(said, int):
         side = said
     return side, side
 

@@ -249,4 +249,5 @@ def _worker(competitor: Competitor, images: Sequence[Path], warmup_s: float) -> 
         process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):
+                    pipe.close()

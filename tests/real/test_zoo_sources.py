@@ -158,7 +158,7 @@ def test_timm_checkpoints(timm: Any, tmp_path: Path) -> None:
     assert source.module is not None
     with torch.no_grad():
         assert torch.allclose(source.module(image), net(image), atol=1e-5)
-    with pytest.raises(SourceError, match="of another shape: fc.weight"):
+    with pytest.raises(SourceError, match=r"of another shape: fc\.weight"):
         opened(spec, input_hw=(64, 64))
 
 
