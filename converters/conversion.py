@@ -17,7 +17,7 @@ from edgecv.converters.candidate import Candidates
 from edgecv.converters.decision import Rules
 from edgecv.converters.flavour import Flavour
 from edgecv.converters.graphs import Graphs, work_folder
-from edgecv.converters.judge import Effort, Judge
+from edgecv.converters.judge import TIMING_IMAGES, Effort, Judge
 from edgecv.converters.ladder import Ladder
 from edgecv.converters.minutes import document
 from edgecv.converters.near_duplicates import check_disjoint
@@ -152,7 +152,7 @@ def convert(order: Order, progress: Callable[[str], None] | None = None) -> Conv
             got="; ".join(f"{trial.id}: {trial.reason}" for trial in trials)[:2000],
         )
     timings = _time(judge, shipped)
-    shipped.sort(key=lambda trial: timings[trial.id, 1].p50_ms)
+    shipped.sort(key=lambda trial: timings[trial.id, 1].p50_ms if timings else 0.0)
     card, card_data = _card(order, judge, shipped)
     facts = document(
         order=order,
@@ -284,7 +284,9 @@ def _prove(judge: Judge, order: Order) -> list[tuple[str, Parity]]:
 def _time(judge: Judge, shipped: Sequence[Trial]) -> dict[tuple[str, int], Timing]:
     """Time the shipped files side by side, with one thread and with all."""
     found: dict[tuple[str, int], Timing] = {}
-    images = judge.images(16)
+    images = judge.images(TIMING_IMAGES)
+    if not images:  # never on made-up pixels
+        return found
     for threads in sorted({1, usable_cpus()}):
         timings = take_turns(
             [

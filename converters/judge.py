@@ -28,7 +28,7 @@ from edgecv.output_check import check_model
 _REST, _HINTS = "INFERENCE_PRECISION_HINT", {"bf16": "bf16", "fp16": "f16"}
 _AGREEMENT_IMAGES = 48
 _FLAG_IMAGES = 3
-_TIMING_IMAGES = 16
+TIMING_IMAGES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class Judge:
         first = self.reference
         if first is not None and first.candidate is not None and first not in trials:
             pairs.insert(0, (first, first.candidate))
-        images = self.images(_TIMING_IMAGES)
+        images = self.images(TIMING_IMAGES)
         if not pairs or not images:
             return
         timings = take_turns(

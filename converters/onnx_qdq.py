@@ -104,11 +104,11 @@ def insert(
 
 
 def keep_float(graph: onnx_edit.Graph, layers: Collection[str]) -> None:
-    """Keep ONNX Runtime from quantizing the weights of float layers behind int8 ones.
+    """Keep ONNX Runtime from quantizing float layers between int8 ones.
 
-    Its optimizer rounds the weights of each convolution and Gemm behind a DequantizeLinear with one
-    scale, and with one scale for all channels at that (WeightBiasQuantization). Behind one with a
-    scale for each channel it does not: float layers get such a one of their own, of equal scales.
+    Its optimizer (WeightBiasQuantization) makes int8 of a convolution or a Gemm between a
+    DequantizeLinear of one scale and a QuantizeLinear, with one scale for all its weights at that.
+    Behind a scale for each channel it does not: float layers get such a one, of equal scales.
 
     Args:
         graph: with its DequantizeLinear nodes; changed in place.

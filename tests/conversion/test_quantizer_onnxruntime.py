@@ -10,33 +10,17 @@ import onnx
 import pytest
 
 from edgecv import plugins
-from edgecv.converters import onnx_activations, onnx_graph, onnx_qdq, saturation
+from edgecv.converters import onnx_graph, onnx_qdq, saturation
 from edgecv.converters.artifact import Artifact
 from edgecv.converters.quantizers import onnxruntime as quantizer
 from edgecv.converters.recipe import Recipe
-from edgecv.converters.statistics import collect
 from edgecv.errors import ConversionError, StepError
 from tests.conversion import onnx_nets
 from tests.conversion.onnx_nets import Net, Some, ops, outputs, save
+from tests.conversion.quantizable_net import convolutions, snr
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "digits.onnx"
 INT8 = Recipe(precision="int8")
-
-
-def convolutions(act: str = "Relu", **model: object) -> onnx.ModelProto:
-    """Three convolutions, a depthwise one among them, a sum, a concatenation and a small head."""
-    net = Net()
-    net.conv("x", "a", (3, 8), strides=[2, 2])
-    net.add(act, ["a"], "a1", name="act_a")
-    net.conv("a1", "b", (8, 8), group=8)
-    net.add(act, ["b"], "b1", name="act_b")
-    net.add("Add", ["a1", "b1"], "s", name="sum")
-    net.conv("s", "c", (8, 8), kernel=1)
-    net.add(act, ["c"], "c1", name="act_c")
-    net.add("Concat", ["s", "c1"], "j", name="join", axis=1)
-    net.conv("j", "d", (16, 6), kernel=1)
-    net.add("Sigmoid", ["d"], "y", name="score")
-    return net.model(["y"], **model)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -48,11 +32,6 @@ def make(artifact: Artifact, recipe: Recipe, tmp_path: Path, **more) -> Artifact
     folder = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
     folder.mkdir()
     return quantizer.quantize(artifact, recipe, Some(), folder, **more)
-
-
-def snr(want, got) -> float:
-    """Signal to noise in dB."""
-    return float(10 * np.log10(np.square(want).mean() / np.square(want - got).mean()))
 
 
 def agreement(source: Artifact, made: Artifact) -> float:
@@ -109,21 +88,6 @@ def test_float_layers_really_are_float(source, tmp_path):
         assert made.notes[-1] == "3 of 4 layers run in int8 in ONNX Runtime"
         weights = {i.name: i.data_type for i in onnx.load(made.path).graph.initializer}
         assert weights[f"{name}_w"] == onnx.TensorProto.FLOAT
-
-
-def test_a_float_layer_between_int8_ones_keeps_its_precision(tmp_path):
-    """Channels of unequal ranges: one scale for all of them, as the optimizer takes, ruins some."""
-    net = Net(seed=1)
-    net.conv("x", "a", (3, 8))
-    net.add("Relu", ["a"], "a1")
-    net.conv("a1", "b", (8, 8), spread=5)
-    net.add("Relu", ["b"], "y")
-    source = save(net.model(["y"]), tmp_path)
-    made = make(source, INT8.replace(float_layers=("b",)), tmp_path)
-    feed = next(iter(Some()))
-    want, got = outputs(source, feed)["y"][0], outputs(made, feed)["y"][0]
-    worst = min(snr(a, b) for a, b in zip(want, got, strict=True) if a.any())
-    assert worst > 30
 
 
 def test_float_layers_are_found_by_their_weights_where_names_changed(source, tmp_path):
@@ -281,19 +245,6 @@ def test_seven_bits_where_sums_would_saturate(source, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("features", "expected"),
-    [
-        (("avx2", "avx512f"), True), (("avx2", "avx512f", "avx512_vnni"), False),
-        (("avx2", "avx_vnni"), False), (("asimd",), False), (("asimd", "asimddp"), False),
-        (None, False),
-    ],
-)  # fmt: skip
-def test_which_cpus_saturate(features, expected, monkeypatch):
-    monkeypatch.setattr(saturation.host, "cpu_features", lambda: features)
-    assert saturation.saturates() is expected
-
-
-@pytest.mark.parametrize(
     ("artifact", "recipe", "reason"),
     [
         ({}, Recipe(precision="bf16"), "bf16"),
@@ -338,8 +289,6 @@ def test_no_images(source, tmp_path):
         quantizer.quantize(source, INT8, None, tmp_path)
     with pytest.raises(StepError, match="needs calibration images"):
         quantizer.quantize(source, INT8, Some(0), tmp_path)
-    with pytest.raises(StepError, match="nothing to measure"):
-        onnx_activations.histograms(onnx.load(source.path), Some(0), ["x"])
 
 
 def test_a_model_that_overflows_is_named(tmp_path):
@@ -350,19 +299,6 @@ def test_a_model_that_overflows_is_named(tmp_path):
     source = save(net.model(["y"]), tmp_path)
     with pytest.raises(ConversionError, match=r"(a|b|y): a tensor has values that are not finite"):
         make(source, INT8, tmp_path)
-
-
-def test_activations_in_groups_are_the_same(source):
-    model = onnx.load(source.path)
-    names = ["x", "a1", "b1", "s", "c1", "y"]
-    whole = onnx_activations.histograms(model, Some(), names)
-    parts = onnx_activations.histograms(model, Some(), names, budget_bytes=5000)
-    assert list(whole) == names
-    for name, histogram in whole.items():
-        assert np.array_equal(histogram.counts, parts[name].counts)
-        assert (histogram.low, histogram.high) == (parts[name].low, parts[name].high)
-    fed = collect(iter(Some()))["x"]
-    assert np.array_equal(whole["x"].counts, fed.counts)
 
 
 def test_digits_example(tmp_path):

@@ -19,24 +19,9 @@ from edgecv.converters.steps.onnx_openvino import to_openvino
 from edgecv.errors import ConversionError, StepError
 from edgecv.types import SessionOptions
 from tests.conversion.onnx_nets import Net, Some, save
+from tests.conversion.quantizable_net import convolutions, snr
 
 INT8 = Recipe(precision="int8")
-
-
-def convolutions() -> onnx.ModelProto:
-    """Three convolutions, a depthwise one among them, a sum, a concatenation and a small head."""
-    net = Net()
-    net.conv("x", "a", (3, 8), strides=[2, 2])
-    net.add("Relu", ["a"], "a1", name="act_a")
-    net.conv("a1", "b", (8, 8), group=8)
-    net.add("Relu", ["b"], "b1", name="act_b")
-    net.add("Add", ["a1", "b1"], "s", name="sum")
-    net.conv("s", "c", (8, 8), kernel=1)
-    net.add("Relu", ["c"], "c1", name="act_c")
-    net.add("Concat", ["s", "c1"], "j", name="join", axis=1)
-    net.conv("j", "d", (16, 6), kernel=1)
-    net.add("Sigmoid", ["d"], "y", name="score")
-    return net.model(["y"])
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +53,7 @@ def run(artifact: Artifact, feed=None):
 
 
 def agreement(source: Artifact, made: Artifact) -> float:
-    """Signal to noise in dB."""
-    want, got = run(source), run(made)
-    return float(10 * np.log10(np.square(want).mean() / np.square(want - got).mean()))
+    return snr(run(source), run(made))
 
 
 def rounding(made: Artifact) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -365,17 +348,3 @@ def test_seven_bits_where_sums_would_saturate(source, tmp_path, monkeypatch):
     # Sums of a depthwise convolution are too short to overflow.
     assert sorted(integers)[:3] == [63, 63, 63]
     assert len(integers) == 4
-
-
-def test_aligned_ranges_keep_their_width_and_have_a_level_at_zero():
-    rng = np.random.default_rng(0)
-    low = -np.exp(rng.normal(0, 4, 500))
-    high = np.exp(rng.normal(0, 4, 500))
-    low[:50], high[50:100] = 0, 0
-    new_low, new_high = openvino_ranges.aligned(low, high)
-    step = (high - low) / 255
-    assert np.allclose(new_low / step, np.rint(new_low / step), atol=1e-3)
-    assert np.allclose(new_high - new_low, high - low, rtol=1e-6)
-    assert (np.abs(new_low - low) <= 0.501 * step).all()
-    assert np.array_equal(new_low[:50], low[:50])
-    assert np.array_equal(new_high[50:100], high[50:100])
