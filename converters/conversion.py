@@ -113,6 +113,17 @@ def convert(order: Order, progress: Callable[[str], None] | None = None) -> Conv
     """
     _check(order)
     workspace = Workspace(order.work or work_folder(order.output), progress)
+    try:
+        made = _carry_out(order, workspace)
+    except BaseException:
+        workspace.leave()
+        raise
+    if not order.keep_work and order.work is None:
+        workspace.remove()
+    return made
+
+
+def _carry_out(order: Order, workspace: Workspace) -> Conversion:
     source = open_source(order.request)
     graphs = Graphs(workspace, source, order.request.input_hw)
     missing = [name for name in order.formats if name not in graphs.formats]
@@ -182,8 +193,6 @@ def convert(order: Order, progress: Callable[[str], None] | None = None) -> Conv
         order.output,
         overwrite=order.overwrite,
     )
-    if not order.keep_work and order.work is None:
-        workspace.remove()
     return Conversion(path, facts, tuple(trials), description)
 
 

@@ -161,6 +161,14 @@ class Workspace:
             self._emptied.add(name)
         return place
 
+    def leave(self) -> None:
+        """Say what is kept of a conversion that was stopped; remove the folder if nothing is."""
+        kept = [path for path in self.root.glob("*") if not path.name.startswith((".", "log."))]
+        if kept:
+            self.say(f"stopped; what was finished is kept in {self.root}, and will be used again")
+        else:
+            self.remove()
+
     def remove(self) -> None:
         """Delete the folder and everything in it."""
         shutil.rmtree(self.root, ignore_errors=True)

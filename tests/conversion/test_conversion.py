@@ -151,6 +151,7 @@ def test_an_interrupted_conversion_goes_on(tmp_path: Path) -> None:
         convert(order(tmp_path), stop)
     assert not (tmp_path / "digits.edgecv").exists()
     work = tmp_path / ".digits.edgecv.work"
+    assert f"kept in {work}" in (work / "log.txt").read_text()
     assert "quantize_onnxruntime" in (work / "log.txt").read_text()
     said: list[str] = []
     convert(order(tmp_path), said.append)
