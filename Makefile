@@ -24,7 +24,17 @@ test: $(STAMP)  ## Style, types and the fast tests
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/check
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/test
 
-real: $(STAMP)  ## The tests on real models; EDGECV_REAL names their folder
+# Model zoos whose models are converted in tests; nothing of ours needs them. --no-deps, for their
+# torchvision would bring another torch.
+ZOO := ultralytics==8.4.190 timm==1.0.31 torchvision==0.28.0
+ZOO_STAMP := $(VENV)/.edgecv-zoo-installed
+
+$(ZOO_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps $(ZOO)
+	$(BIN)/python -m pip install --quiet polars matplotlib requests psutil pillow PyYAML
+	touch $@
+
+real: $(ZOO_STAMP)  ## The tests on real models; EDGECV_REAL names their folder
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/test-real
 
 check: $(STAMP)  ## Style and types only

@@ -68,10 +68,11 @@ SUBJECTS = (
     ),
     Subject(
         "yolox_nano", "models/yolox-nano/yolox_nano.onnx", "data/coco128/coco128.yaml",
-        Hints(head="yolox"),
+        Hints(head="yolox", head_options={"iou": 0.65}),
     ),
     Subject(
-        "nanodet", "models/nanodet/nanodet.onnx", "data/coco128/coco128.yaml", Hints(head="nanodet")
+        "nanodet", "models/nanodet/nanodet.onnx", "data/coco128/coco128.yaml",
+        Hints(head="nanodet", head_options={"iou": 0.6}),
     ),
     Subject(
         "fastestdet", "models/fastestdet/FastestDet.onnx", "data/coco128/coco128.yaml",

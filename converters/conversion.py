@@ -12,7 +12,6 @@ from edgecv.bench.interleaved import Competitor, Timing, take_turns
 from edgecv.bundle import SUFFIX
 from edgecv.converters import bundling
 from edgecv.converters.artifact import Format
-from edgecv.converters.calibration import CalibrationSet
 from edgecv.converters.candidate import Candidates
 from edgecv.converters.decision import Rules
 from edgecv.converters.flavour import Flavour
@@ -21,7 +20,7 @@ from edgecv.converters.judge import TIMING_IMAGES, Effort, Judge
 from edgecv.converters.ladder import Ladder
 from edgecv.converters.minutes import document
 from edgecv.converters.near_duplicates import check_disjoint
-from edgecv.converters.parity import Parity, check_float, parity
+from edgecv.converters.proof import images_of, prove
 from edgecv.converters.report.document import validate
 from edgecv.converters.source import Request, Source, open_source
 from edgecv.converters.splits import calibration_images, card_images, gate_images, labelled
@@ -30,7 +29,7 @@ from edgecv.converters.workspace import Workspace
 from edgecv.dataset import Dataset
 from edgecv.describe import Description, describe
 from edgecv.engines import load_backend
-from edgecv.errors import ConversionError, EdgecvError, UsageError
+from edgecv.errors import ConversionError, UsageError
 from edgecv.evaluation import Evaluation, evaluate
 from edgecv.hints import Hints
 from edgecv.host import usable_cpus
@@ -126,14 +125,7 @@ def convert(order: Order, progress: Callable[[str], None] | None = None) -> Conv
 def _carry_out(order: Order, workspace: Workspace) -> Conversion:
     source = open_source(order.request)
     graphs = Graphs(workspace, source, order.request.input_hw)
-    missing = [name for name in order.formats if name not in graphs.formats]
-    if missing:
-        raise UsageError(
-            f"{', '.join(missing)} cannot be made of this source",
-            where=order.request.text,
-            expected=f"--to {','.join(graphs.formats)}",
-            remedy="convert the model's ONNX file, or the network that it came from",
-        )
+    graphs.check_formats(order.formats)
     description = _describe(graphs, source, order.hints)
     validation = None if order.data is None else gate_images(order.data, order.split, description)
     calibration = calibration_images(
@@ -145,13 +137,20 @@ def _carry_out(order: Order, workspace: Workspace) -> Conversion:
     if calibration is not None and validation is not None:
         workspace.say("comparing calibration and validation images")
         check_disjoint(calibration.images, [sample.image for sample in validation.samples])
-    graphs.prepare(description, calibration)
+    graphs.prepare(description.input, calibration)
     name = order.name or description.hints.name or source.name
     judge = Judge(
         graphs, Candidates(workspace, name, description), calibration, validation, order.effort
     )
     _measure_reference(judge)
-    proofs = _prove(judge, order)
+    proofs = prove(
+        graphs,
+        order.formats,
+        description.input,
+        description.head,
+        images_of(calibration, validation),
+        fused=order.rules.fused,
+    )
     trials = [
         trial for wanted in order.formats for trial in Ladder(judge, wanted, order.rules).climb()
     ]
@@ -256,38 +255,6 @@ def _measure_reference(judge: Judge) -> None:
             where=judge.graphs.source.name,
             got=reference.reason or "no value",
         )
-
-
-def _prove(judge: Judge, order: Order) -> list[tuple[str, Parity]]:
-    """Compare the float file of every format with the reference, output by output."""
-    graphs, calibration = judge.graphs, judge.calibration
-    if calibration is None:
-        if judge.validation is None:
-            return []
-        calibration = CalibrationSet.of(
-            [sample.image for sample in judge.validation.samples[:8]], "validation images"
-        )
-    found: list[tuple[str, Parity]] = []
-    flavours = [
-        Flavour(wanted, graph)
-        for wanted in order.formats
-        for graph in (("plain", "fused") if order.rules.fused and graphs.has_onnx else ("plain",))
-    ]
-    for flavour in flavours:
-        step = f"{flavour.format}, {flavour.graph}"
-        try:
-            made = graphs.get(flavour)
-        except EdgecvError:
-            if flavour.graph == "fused":
-                continue  # the ladder says why
-            raise
-        if made is graphs.first:
-            continue
-        found_out = judge.candidates.description
-        result = parity(graphs.first, made, calibration, found_out.input, head=found_out.head)
-        check_float(result, where=step)
-        found.append((step, result))
-    return found
 
 
 def _time(judge: Judge, shipped: Sequence[Trial]) -> dict[tuple[str, int], Timing]:

@@ -10,6 +10,7 @@ OpenVINO's or LiteRT's own format has no such file: it is taken as it is, in tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,9 +34,14 @@ from edgecv.converters.steps import (
     torch_tflite,
 )
 from edgecv.converters.workspace import Workspace
-from edgecv.describe import Description
 from edgecv.engines import load_backend
-from edgecv.errors import ConversionError, DependencyMissingError, ParityError, StepError
+from edgecv.errors import (
+    ConversionError,
+    DependencyMissingError,
+    ParityError,
+    StepError,
+    UsageError,
+)
 from edgecv.manifest import Input
 from edgecv.types import SessionOptions, TensorSpec
 
@@ -61,9 +67,9 @@ class Graphs:
         self._spec: Input | None = None
         self._calibration: CalibrationSet | None = None
 
-    def prepare(self, description: Description, calibration: CalibrationSet | None) -> None:
+    def prepare(self, spec: Input, calibration: CalibrationSet | None) -> None:
         """Tell how the model is fed, and with what it is calibrated."""
-        self._spec = description.input
+        self._spec = spec
         self._calibration = calibration
 
     @property
@@ -73,6 +79,21 @@ class Graphs:
         if given is not None and given.format != "onnx":
             return (given.format,)
         return ("onnx", "openvino", "tflite")
+
+    def check_formats(self, wanted: Sequence[Format]) -> None:
+        """Refuse formats that cannot be made of the source.
+
+        Raises:
+            UsageError: one cannot; the error names those that can.
+        """
+        missing = [name for name in wanted if name not in self.formats]
+        if missing:
+            raise UsageError(
+                f"{', '.join(missing)} cannot be made of this source",
+                where=self.source.name,
+                expected=f"--to {','.join(self.formats)}",
+                remedy="convert the model's ONNX file, or the network that it came from",
+            )
 
     @cached_property
     def first(self) -> Artifact:

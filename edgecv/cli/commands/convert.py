@@ -15,6 +15,7 @@ from edgecv.types import PRECISIONS
 
 if TYPE_CHECKING:
     from edgecv.converters.conversion import Conversion
+    from edgecv.converters.graphs_only import GraphsOnly
 
 _FORMATS = ("onnx", "openvino", "tflite")
 
@@ -95,6 +96,12 @@ def _words(choices: tuple[str, ...]) -> Any:
     "--no-fused", is_flag=True, help="Do not try graphs that prepare their pixels themselves."
 )
 @click.option(
+    "--graphs-only",
+    is_flag=True,
+    help="For a task that edgecv does not decode: write the float files and their proof into the "
+    "folder OUTPUT, without a bundle and a ladder.",
+)
+@click.option(
     "--input",
     "input_hw",
     type=parse_size,
@@ -166,6 +173,7 @@ def command(
     max_drop: float,
     ship: tuple[str, ...],
     no_fused: bool,
+    graphs_only: bool,
     input_hw: tuple[int, int] | None,
     architecture: str | None,
     trust_pickle: bool,
@@ -194,6 +202,7 @@ def command(
     """  # fmt: skip
     from edgecv.converters.conversion import Order, convert
     from edgecv.converters.decision import Rules
+    from edgecv.converters.graphs_only import convert_graphs
     from edgecv.converters.judge import Effort
     from edgecv.converters.report import page
     from edgecv.converters.source import Request
@@ -220,6 +229,12 @@ def command(
         version=version,
     )
     err = output.console(stderr=True)
+    if graphs_only:
+        proven = convert_graphs(order, progress=lambda line: err.print(line))
+        output.write_json(json_target, proven.document)
+        if json_target != "-":
+            _show_graphs(proven)
+        return
     made = convert(order, progress=lambda line: err.print(line))
     output.write_json(json_target, made.document)
     _show(made, json_target, html, force)
@@ -237,3 +252,15 @@ def _show(made: Conversion, json_target: str | None, html: Path | None, force: b
         print_ladder(ladder, output.console())
         shipped = ", ".join(trial.id for trial in made.trials if trial.shipped)
         click.echo(f"{made.path}: {shipped}")
+
+
+def _show_graphs(proven: GraphsOnly) -> None:
+    """Show how far each file is from its source."""
+    table = output.table(
+        f"parity on {proven.document['images']}", "file", "output", "max abs>", "cosine>", "SNR dB>"
+    )
+    for row in proven.document["parity"]:
+        told = ("-" if row[key] is None else f"{row[key]:.6g}" for key in ("cosine", "snr_db"))
+        table.add_row(row["step"], row["name"], f"{row['max_abs']:.3g}", *told)
+    output.console().print(table)
+    click.echo(f"{proven.path}: {', '.join(path.name for path in proven.files.values())}")
