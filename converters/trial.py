@@ -17,7 +17,7 @@ from edgecv.output_check import Flag
 _SHORT = {"equalize": "eq", "bias correction": "bc"}
 
 
-@dataclass
+@dataclass(eq=False)
 class Trial:
     """What is known about one recipe for one float graph; filled in step by step.
 
