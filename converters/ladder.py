@@ -35,8 +35,8 @@ from edgecv.engines import load_backend
 from edgecv.errors import EdgecvError
 from edgecv.types import Precision
 
-FLOAT_SHARES = (0.04, 0.08, 0.16, 0.32)
-"""Parts of the layers that are left in float, one rung each."""
+FLOAT_SHARES = (0.02, 0.04, 0.08, 0.16, 0.32)
+"""Parts of the layers that are left in float, one rung each; with the layers right before them."""
 _BETTER = 0.002
 _NEAR, _RUNNERS_UP = 0.05, 4
 
@@ -212,11 +212,18 @@ class Ladder:
         return [*found, (flavour, recipe.replace(smooth=True))]
 
     def _float_layers(self, best: Trial) -> Trial:
-        """Leave the most sensitive layers in float, more each time, until the gate lets it pass."""
+        """Leave the most sensitive layers in float, more each time, until the gate lets it pass.
+
+        The layers right before a sensitive one go with it: they make the input that it suffers
+        from.
+        """
         damages = self.judge.worst_layers(best.recipe)
+        graphs = self.judge.graphs
+        before = onnx_graph.feeding(graphs.model) if graphs.has_onnx else {}
         for share in FLOAT_SHARES:
-            count = math.ceil(share * len(damages))
-            names = tuple(damage.layer for damage in damages[:count])
+            worst = [damage.layer for damage in damages[: math.ceil(share * len(damages))]]
+            pairs = ((layer, *before[layer]) for layer in worst)
+            names = tuple(dict.fromkeys(name for pair in pairs for name in pair))
             if not names:
                 break
             trial = self._add(

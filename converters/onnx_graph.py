@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecv.converters import onnx_edit
+from edgecv.converters import float_islands, onnx_edit
 from edgecv.converters import tail as tails
 from edgecv.converters.layers import Fingerprint, Layer
 from edgecv.types import Array
@@ -75,14 +75,24 @@ def layer_weights(graph: onnx_edit.Graph, node: onnx.NodeProto) -> Array | None:
 
 def tail(model: onnx.ModelProto) -> tuple[str, ...]:
     """Name the nodes behind the last layers, in the graph's order; see `edgecv.converters.tail`."""
-    graph = onnx_edit.Graph(model)
     named = {layer.name for layer in layers(model)}
-    nodes = [
+    outputs = onnx_edit.Graph(model).outputs
+    return tails.tail(nodes(model), outputs, lambda node: node.name in named)
+
+
+def nodes(model: onnx.ModelProto) -> list[tails.Node]:
+    """List the nodes in the form that format-neutral analyses take; without constants."""
+    return [
         tails.Node(node.name, node.op_type, tuple(onnx_edit.taken(node)), tuple(node.output))
-        for node in graph.nodes
+        for node in onnx_edit.Graph(model).nodes
         if node.op_type != "Constant"
     ]
-    return tails.tail(nodes, graph.outputs, lambda node: node.name in named)
+
+
+def feeding(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
+    """Find the layers right before each layer; see `edgecv.converters.float_islands.feeding`."""
+    named = {layer.name for layer in layers(model)}
+    return float_islands.feeding(nodes(model), lambda node: node.name in named)
 
 
 def joined(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:

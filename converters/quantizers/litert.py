@@ -15,6 +15,7 @@ from pathlib import Path
 from edgecv.converters.artifact import Artifact
 from edgecv.converters.calibrator import load_calibrator
 from edgecv.converters.feeds import Feeds
+from edgecv.converters.float_islands import between
 from edgecv.converters.layers import Layer, find
 from edgecv.converters.recipe import Recipe
 from edgecv.converters.steps.tflite_fp16 import to_fp16
@@ -96,7 +97,9 @@ def _make_int8(
     """Write the int8 file and return what is to be said about it."""
     if feeds is None:
         raise StepError("int8 needs calibration inputs", where=str(artifact.path))
+    layers = {layer.name for layer in graph.layers()}
     asked = kept | (set(_tail(graph)) if recipe.float_tail else set())
+    asked |= between(graph.nodes(), kept, lambda node: node.name in layers) if kept else set()
     beyond = {graph.op_name(op) for op in graph.ops if graph.word(op) in _BEYOND}
     ends = _float_ends(graph, asked)
     asked |= ends
