@@ -8,11 +8,14 @@ STAMP := $(VENV)/.edgecv-dev-installed
 
 .PHONY: demo test real check format clean
 
+# In three steps: what the converters pin comes first, or pip tries old releases of everything else
+# for minutes.
 $(STAMP): pyproject.toml
 	$(PYTHON) scripts/python_version.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools
 	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[convert]'
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python $(ONNX2TF)
 	touch $@
