@@ -50,10 +50,6 @@ def order(tmp_path: Path, **changes: Any) -> Order:
     return replace(given, **changes)
 
 
-# One process makes it, for all the tests that look at it.
-together = pytest.mark.xdist_group("made")
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Conversion, list[str]]:
     """Digits in all three formats."""
@@ -62,7 +58,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Conversion, list[str
     return convert(order(folder, formats=("onnx", "openvino", "tflite")), said.append), said
 
 
-@together
 def test_the_bundle_is_whole_and_gives_its_recorded_results(
     made: tuple[Conversion, list[str]],
 ) -> None:
@@ -73,7 +68,6 @@ def test_the_bundle_is_whole_and_gives_its_recorded_results(
     assert len(report.checks) == 4 * sum(trial.shipped for trial in made[0].trials)
 
 
-@together
 def test_every_format_has_a_variant_and_the_fastest_is_first(
     made: tuple[Conversion, list[str]],
 ) -> None:
@@ -93,7 +87,6 @@ def test_every_format_has_a_variant_and_the_fastest_is_first(
     assert set(manifest.provenance.sources) == {"digits.onnx"}
 
 
-@together
 def test_the_card_was_measured_on_the_bytes_in_the_bundle(
     made: tuple[Conversion, list[str]],
 ) -> None:
@@ -111,7 +104,6 @@ def test_the_card_was_measured_on_the_bytes_in_the_bundle(
             assert model.info.precision == variant.precision
 
 
-@together
 def test_the_ladder_tells_of_every_rung(made: tuple[Conversion, list[str]]) -> None:
     with open_bundle(made[0].path) as bundle:
         ladder = parse(bytes(bundle.attachment("conversion") or b""))
@@ -134,7 +126,6 @@ def test_the_ladder_tells_of_every_rung(made: tuple[Conversion, list[str]]) -> N
     assert json.dumps(made[0].document)
 
 
-@together
 def test_the_work_folder_is_removed(made: tuple[Conversion, list[str]]) -> None:
     assert [path.name for path in made[0].path.parent.iterdir()] == ["digits.edgecv"]
 

@@ -29,7 +29,9 @@ EDGECV = [sys.executable, "-m", "edgecv"]
 
 
 def test_the_commands_are_those_of_the_folder() -> None:
-    assert set(COMMANDS) == {"bench", "doctor", "eval", "info", "pack", "predict", "verify"}
+    assert set(COMMANDS) == {
+        *("bench", "convert", "doctor", "eval", "info", "pack", "predict", "report", "verify"),
+    }
     assert tuple(cli.list_commands(None)) == COMMANDS  # type: ignore[arg-type]
 
 
@@ -75,7 +77,7 @@ def test_no_arguments_show_the_help_and_are_bad_use() -> None:
         (["pack", "m.onnx"], "Missing option '-o'"),
         (["eval", "m.onnx"], "Missing option '--data'"),
         (["eval", "m.onnx", "--data", "no/such/file"], "does not exist"),
-        (["verify"], "Missing argument 'BUNDLE'"),
+        (["verify"], "Missing argument 'BUNDLE|FILE'"),
     ],
 )
 def test_bad_use_is_status_2_and_says_why_on_stderr(args: list[str], message: str) -> None:

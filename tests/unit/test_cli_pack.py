@@ -53,7 +53,8 @@ def test_what_the_options_say_is_in_the_manifest(tmp_path: Path) -> None:
     assert said["input"]["pad_value"] == 5
 
 
-def test_golden_images_may_be_folders_and_globs(classifier: Path, tmp_path: Path) -> None:
+def test_golden_images_may_be_folders_and_globs(tmp_path: Path) -> None:
+    classifier = models.onnx_classifier(tmp_path / "classifier.onnx")
     folder = tmp_path / "golden"
     folder.mkdir()
     for name in ("a.png", "b.png", "c.jpg"):
