@@ -261,6 +261,8 @@ def test_an_interrupt_is_status_130(slow_model: Path, tmp_path: Path) -> None:
     with subprocess.Popen(
         [*EDGECV, "predict", str(slow_model), str(tmp_path), "--head", "softmax", "--trusted"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # A shell lets what it runs in the background ignore interrupts, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as child:  # fmt: skip
         assert child.stdout is not None
         assert child.stderr is not None
