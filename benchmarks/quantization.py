@@ -290,22 +290,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/quantization.json")
     args = parser.parse_args()
     wanted = args.models.split(",")
-    rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as work:
-        for subject in SUBJECTS:
-            if subject.name in wanted:
-                print(subject.name, file=sys.stderr)
-                rows += measure(subject, args.real, Path(work))
-    facts = {
+    facts: dict[str, Any] = {
         "cpu": host.cpu_model(),
         "features": host.cpu_features(),
         "versions": versions(TOOLS),
         "threads": 1,
-        "rows": rows,
+        "rows": [],
     }
-    args.out.write_text(json.dumps(facts, indent=1) + "\n")
-    args.out.with_suffix(".md").write_text(table(rows) + "\n")
-    print(table(rows))
+    with tempfile.TemporaryDirectory() as work:
+        for subject in SUBJECTS:
+            if subject.name not in wanted:
+                continue
+            print(subject.name, file=sys.stderr)
+            facts["rows"] += measure(subject, args.real, Path(work))
+            # After each model: the whole takes half an hour.
+            args.out.write_text(json.dumps(facts, indent=1) + "\n")
+            args.out.with_suffix(".md").write_text(table(facts["rows"]) + "\n")
+    print(table(facts["rows"]))
 
 
 if __name__ == "__main__":

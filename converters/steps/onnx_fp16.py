@@ -63,6 +63,8 @@ def to_fp16(artifact: Artifact, folder: Path) -> Artifact:
 def _tool() -> Any:
     path = list(sys.path)
     try:
+        # Its quantizer finds those modules by that folder, too, and must not come too late.
+        import onnxruntime.quantization  # noqa: F401  # for what it loads
         from onnxruntime.transformers import float16
     except ImportError:
         raise DependencyMissingError(

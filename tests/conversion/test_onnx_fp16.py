@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +80,13 @@ def test_a_weight_that_overflows_is_named(tmp_path: Path) -> None:
     with pytest.raises(StepError, match="too large for half precision") as caught:
         to_fp16(save(made.model(["y"]), tmp_path), tmp_path)
     assert caught.value.where == "node a"
+
+
+def test_the_quantizer_can_be_imported_afterwards() -> None:
+    code = (
+        "from edgecv.converters.steps import onnx_fp16\n"
+        "onnx_fp16._tool()\n"
+        "import onnxruntime.quantization.qdq_quantizer\n"
+        "import sys; assert not any('transformers' in path for path in sys.path)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

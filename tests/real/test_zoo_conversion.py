@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,12 @@ from edgecv.converters.report.document import parse
 from edgecv.converters.source import Request
 
 FLOATS = Rules(("fp32",), fused=False)
+
+
+def needs(library: str) -> None:
+    """Skip where a library is not installed; importing it is for the source to do."""
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
 
 
 def converted(tmp_path: Path, spec: str, input_hw: tuple[int, int] | None) -> Path:
@@ -37,22 +44,22 @@ def check(bundle: Path) -> None:
 
 
 def test_a_timm_classifier(tmp_path: Path) -> None:
-    pytest.importorskip("timm", exc_type=ImportError)
+    needs("timm")
     check(converted(tmp_path, "timm:mobilenetv3_small_050", None))
 
 
 def test_an_ultralytics_detector_from_its_yaml(tmp_path: Path) -> None:
-    pytest.importorskip("ultralytics", exc_type=ImportError)
+    needs("ultralytics")
     bundle = converted(tmp_path, "yolo11n.yaml", (160, 160))
     check(bundle)
     with open_bundle(bundle) as opened:
         assert opened.manifest.head.name == "yolo"
-        assert opened.manifest.labels[0] == "person"
+        assert len(opened.manifest.labels) == 80
 
 
 @pytest.mark.parametrize("spec", ["yolo11n-seg.yaml", "yolo11n-pose.yaml"])
 def test_segmentation_and_pose_graphs(tmp_path: Path, spec: str) -> None:
-    pytest.importorskip("ultralytics", exc_type=ImportError)
+    needs("ultralytics")
     made = convert_graphs(Order(request=Request(spec, (160, 160)), output=tmp_path / "graphs"))
     assert set(made.files) == {"onnx", "openvino", "tflite"}
     assert min(row["cosine"] for row in made.document["parity"]) > 0.9999
