@@ -24,10 +24,11 @@ from edgecv.bundle import open_bundle
 from edgecv.converters.artifact import Artifact
 from edgecv.converters.calibration import calibration_set
 from edgecv.converters.candidate import Candidates
-from edgecv.converters.conversion import Order, convert
+from edgecv.converters.conversion import convert
 from edgecv.converters.feeds import Feeds
 from edgecv.converters.gate import paired_drop
 from edgecv.converters.graphs import image_input
+from edgecv.converters.order import Order
 from edgecv.converters.quiet import quiet
 from edgecv.converters.source import Request
 from edgecv.converters.trial import Trial

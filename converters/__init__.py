@@ -67,9 +67,9 @@ def convert(
         DatasetError: the data cannot be read, or have no labels.
     """
     from edgecv.converters.artifact import FORMATS
-    from edgecv.converters.conversion import Order
     from edgecv.converters.conversion import convert as carry_out
     from edgecv.converters.decision import Rules
+    from edgecv.converters.order import Order
     from edgecv.converters.source import Request
     from edgecv.errors import UsageError
     from edgecv.hints import Hints

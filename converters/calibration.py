@@ -199,9 +199,9 @@ def _listed(path: Path, split: str) -> tuple[str, list[Path], list[str]]:
     if not path.exists():
         raise DatasetError("no such file or folder", where=str(path))
     if yolo.recognise(path):
-        # What its reader does before it looks for the labels, without which it refuses the data.
+        # Its reader refuses data without labels.
+        found = yolo.list_images(path, split)
         file = path if path.is_file() else path / "data.yaml"
-        found = [image for image, _ in yolo._images(yolo._read_layout(file), split)]
         label = file.stem if file.stem != "data" else file.resolve().parent.name
         return f"{label} {split}", found, []
     known = [

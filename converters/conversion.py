@@ -4,80 +4,37 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgecv.bench.interleaved import Competitor, Timing, take_turns
-from edgecv.bundle import SUFFIX
 from edgecv.converters import bundling
-from edgecv.converters.artifact import Format
 from edgecv.converters.candidate import Candidates
-from edgecv.converters.decision import Rules
 from edgecv.converters.flavour import Flavour
-from edgecv.converters.graphs import Graphs, work_folder
-from edgecv.converters.judge import TIMING_IMAGES, Effort, Judge
+from edgecv.converters.graphs import Graphs
+from edgecv.converters.judge import TIMING_IMAGES, Judge
 from edgecv.converters.ladder import Ladder
 from edgecv.converters.minutes import document
 from edgecv.converters.near_duplicates import check_disjoint
-from edgecv.converters.proof import images_of, prove
+from edgecv.converters.order import Order
+from edgecv.converters.parity import Agreement
+from edgecv.converters.proof import images_of, prove, prove_results
 from edgecv.converters.report.document import validate
-from edgecv.converters.source import Request, Source, open_source
+from edgecv.converters.source import Source, open_source
 from edgecv.converters.splits import calibration_images, card_images, gate_images, labelled
 from edgecv.converters.trial import Trial
 from edgecv.converters.workspace import Workspace
 from edgecv.dataset import Dataset
 from edgecv.describe import Description, describe
 from edgecv.engines import load_backend
-from edgecv.errors import ConversionError, UsageError
+from edgecv.errors import ConversionError
 from edgecv.evaluation import Evaluation, evaluate
 from edgecv.hints import Hints
 from edgecv.host import usable_cpus
 from edgecv.types import SessionOptions
 
-_FORMATS: tuple[Format, ...] = ("onnx", "openvino", "tflite")
 _GOLDEN = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What the user wants.
-
-    Attributes:
-        request: the source.
-        output: ``NAME.edgecv`` for an archive, any other name for a folder.
-        formats: to make.
-        rules: what may be shipped.
-        effort: how much is spent on measuring.
-        hints: what the user says about the model.
-        data: a data set with labels; None leaves accuracy unmeasured, and int8 out.
-        split: of `data` that the gate reads.
-        calibration: images to calibrate on; None takes the split ``train`` of `data`.
-        calibration_limit: at most so many of them.
-        golden: images whose results are recorded; () picks some of the validation images.
-        work: folder for intermediate results; None makes one beside the output.
-        keep_work: leave it there when all went well.
-        overwrite: replace an existing archive.
-        name: of the model; None takes the source's own.
-        version: of the model, the maker's own.
-    """
-
-    request: Request
-    output: Path
-    formats: tuple[Format, ...] = _FORMATS
-    rules: Rules = field(default_factory=Rules)
-    effort: Effort = field(default_factory=Effort)
-    hints: Hints = field(default_factory=Hints)
-    data: Path | None = None
-    split: str = "val"
-    calibration: Path | None = None
-    calibration_limit: int | None = None
-    golden: tuple[Path, ...] = ()
-    work: Path | None = None
-    keep_work: bool = False
-    overwrite: bool = False
-    name: str | None = None
-    version: str = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +67,9 @@ def convert(order: Order, progress: Callable[[str], None] | None = None) -> Conv
             order goes on from there.
         DatasetError: the data cannot be read, or have no labels.
     """
-    _check(order)
-    workspace = Workspace(order.work or work_folder(order.output), progress)
-    try:
-        made = _carry_out(order, workspace)
-    except BaseException:
-        workspace.leave()
-        raise
-    if not order.keep_work and order.work is None:
-        workspace.remove()
-    return made
+    order.check()
+    with order.workspace(progress) as workspace:
+        return _carry_out(order, workspace)
 
 
 def _carry_out(order: Order, workspace: Workspace) -> Conversion:
@@ -169,6 +119,7 @@ def _carry_out(order: Order, workspace: Workspace) -> Conversion:
         source=source,
         judge=judge,
         proofs=proofs,
+        results=_compare_results(judge, trials),
         trials=trials,
         card_data=card_data,
         created=datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat(),
@@ -193,30 +144,6 @@ def _carry_out(order: Order, workspace: Workspace) -> Conversion:
         overwrite=order.overwrite,
     )
     return Conversion(path, facts, tuple(trials), description)
-
-
-def _check(order: Order) -> None:
-    """Refuse at once what would fail after minutes of work."""
-    output = order.output
-    replaceable = order.overwrite and output.suffix == SUFFIX and output.is_file()
-    if output.exists() and not replaceable:
-        raise UsageError(
-            "exists already",
-            where=str(output),
-            remedy="--force replaces an archive; a folder must be removed by hand",
-        )
-    for path in (order.data, order.calibration, *order.golden):
-        if path is not None and not path.exists():
-            raise UsageError("no such file or folder", where=str(path))
-    reduced = set(order.rules.precisions) - {"fp32"}
-    if order.data is None and reduced and not order.rules.ship:
-        raise UsageError(
-            f"no data to prove {', '.join(sorted(reduced))} with",
-            expected="a data set with labels: --data data.yaml",
-            remedy="or convert in fp32 alone: --precision fp32",
-        )
-    if not order.formats:
-        raise UsageError("", where="formats", expected=f"one of {', '.join(_FORMATS)}")
 
 
 def _describe(graphs: Graphs, source: Source, said: Hints) -> Description:
@@ -255,6 +182,20 @@ def _measure_reference(judge: Judge) -> None:
             where=judge.graphs.source.name,
             got=reference.reason or "no value",
         )
+
+
+def _compare_results(judge: Judge, trials: Sequence[Trial]) -> list[tuple[str, Agreement]]:
+    """Compare what the float files find, decoded, with what the reference finds."""
+    reference = judge.reference
+    images = judge.images(TIMING_IMAGES)
+    if reference is None or reference.candidate is None or not images:
+        return []
+    others = [
+        trial.candidate
+        for trial in trials
+        if trial.recipe == judge.as_it_is and trial is not reference and trial.candidate
+    ]
+    return prove_results(reference.candidate, others, images)
 
 
 def _time(judge: Judge, shipped: Sequence[Trial]) -> dict[tuple[str, int], Timing]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgecv.bench.interleaved import Ratio, ratio
@@ -11,6 +11,9 @@ from edgecv.converters.gate import passes
 from edgecv.converters.recipe import Recipe
 from edgecv.converters.trial import Trial
 from edgecv.types import Precision
+
+MARGIN = 1.02
+"""How many times as fast a file must be: less is not worth shipping another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +33,25 @@ class Rules:
     fused: bool = True
 
 
-def decide(trials: Sequence[Trial], as_it_is: Recipe, rules: Rules) -> None:
+Again = Callable[[Sequence[Trial]], None]
+"""Times trials once more, longer, in turns of their own; sets their `timing`."""
+
+
+def decide(
+    trials: Sequence[Trial], as_it_is: Recipe, rules: Rules, again: Again | None = None
+) -> None:
     """Say of every trial of one format whether it is shipped, and why.
 
     Of each precision the fastest file that is right stands for it. From the source's own precision
-    down, each is shipped if it is faster, beyond the noise of their common turns, than the one that
-    stands so far, and then takes its place. The source's own precision is shipped if the user named
-    it, or if nothing else is.
+    down, each is shipped if it is faster than the one that stands so far, by more than `MARGIN` and
+    beyond the noise of their common turns, and then takes its place. The source's own precision is
+    shipped if the user named it, or if nothing else is.
 
     Args:
         trials: of one format; `shipped` and `reason` are set.
         as_it_is: the recipe of files that are not lowered.
         rules: what may be shipped.
+        again: asked where the turns so far leave open which of two files is faster.
     """
     qualified = [trial for trial in trials if _qualifies(trial, as_it_is, rules)]
     standing: Trial | None = None
@@ -64,8 +74,11 @@ def decide(trials: Sequence[Trial], as_it_is: Recipe, rules: Rules) -> None:
             standing = best
             continue
         speed = _speed(standing, best)
+        if again is not None and speed is not None and _open(speed):
+            again([standing, best])
+            speed = _speed(standing, best)
         told = "not timed" if speed is None else f"{speed.value:.2f} times"
-        if speed is None or speed.ci95[0] <= 1:
+        if speed is None or speed.value < MARGIN or speed.ci95[0] <= 1:
             best.reason = f"within the drop, but no faster than {standing.id} ({told})"
             continue
         if standing.recipe != as_it_is:
@@ -101,6 +114,11 @@ def _qualifies(trial: Trial, as_it_is: Recipe, rules: Rules) -> bool:
     else:
         return True
     return False
+
+
+def _open(speed: Ratio) -> bool:
+    """Tell whether the interval holds both an answer that matters and its contrary."""
+    return speed.ci95[0] <= 1 and speed.ci95[1] >= MARGIN
 
 
 def _latency(trial: Trial) -> float:

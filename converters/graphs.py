@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecv.converters import onnx_graph
@@ -250,8 +249,3 @@ def image_input(artifact: Artifact) -> TensorSpec:
         return session.inputs[0]
     finally:
         session.close()
-
-
-def work_folder(output: Path) -> Path:
-    """Name the default work folder of a conversion: beside its result."""
-    return output.with_name(f".{output.name}.work")

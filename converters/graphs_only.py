@@ -14,9 +14,9 @@ import edgecv
 from edgecv import schema
 from edgecv.bundle import SUFFIX
 from edgecv.converters.artifact import Artifact, Format
-from edgecv.converters.conversion import Order
 from edgecv.converters.flavour import Flavour
-from edgecv.converters.graphs import Graphs, image_input, work_folder
+from edgecv.converters.graphs import Graphs, image_input
+from edgecv.converters.order import Order
 from edgecv.converters.proof import MADE_UP, images_of, prove
 from edgecv.converters.source import open_source
 from edgecv.converters.splits import calibration_images
@@ -62,15 +62,8 @@ def convert_graphs(order: Order, progress: Callable[[str], None] | None = None) 
             where=str(output),
             remedy="name a new folder",
         )
-    workspace = Workspace(order.work or work_folder(output), progress)
-    try:
-        made = _carry_out(order, workspace)
-    except BaseException:
-        workspace.leave()
-        raise
-    if not order.keep_work and order.work is None:
-        workspace.remove()
-    return made
+    with order.workspace(progress) as workspace:
+        return _carry_out(order, workspace)
 
 
 def _carry_out(order: Order, workspace: Workspace) -> GraphsOnly:

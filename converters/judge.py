@@ -29,6 +29,7 @@ _REST, _HINTS = "INFERENCE_PRECISION_HINT", {"bf16": "bf16", "fp16": "f16"}
 _AGREEMENT_IMAGES = 48
 _FLAG_IMAGES = 3
 TIMING_IMAGES = 16
+_LONGER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,11 @@ class Judge:
             if base is not None:
                 trial.speedup = ratio(base, trial.timing)
             self.workspace.say(f"{trial.id}: {trial.timing.p50_ms:.2f} ms")
+
+    def time_longer(self, trials: Sequence[Trial]) -> None:
+        """Time a few trials in many more turns, to tell which one is faster."""
+        self.workspace.say(f"{' and '.join(trial.id for trial in trials)}: timing them longer")
+        self.time(trials, rounds=_LONGER * self.effort.rounds)
 
     def images(self, count: int) -> list[Path]:
         """Pick images to look at outputs and to time with, spread over the set."""

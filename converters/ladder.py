@@ -66,7 +66,7 @@ class Ladder:
             self._reduced(self._faster(floats))
         measured = [trial for trial in self.trials if trial.evaluation or self._unjudged(trial)]
         self.judge.time(measured)
-        decide(self.trials, self.judge.as_it_is, self.rules)
+        decide(self.trials, self.judge.as_it_is, self.rules, self.judge.time_longer)
         return self.trials
 
     def _faster(self, floats: list[Trial]) -> Flavour:

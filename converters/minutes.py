@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import edgecv
 from edgecv import host
 from edgecv.converters.judge import Judge
-from edgecv.converters.parity import Parity
+from edgecv.converters.parity import Agreement, Parity
 from edgecv.converters.quantizer import load_quantizer
 from edgecv.converters.source import Source
 from edgecv.converters.trial import Trial
@@ -17,7 +17,7 @@ from edgecv.dataset import Dataset
 from edgecv.evaluation import Evaluation
 
 if TYPE_CHECKING:
-    from edgecv.converters.conversion import Order
+    from edgecv.converters.order import Order
 
 SCHEMA = "edgecv.conversion/1"
 _TOOLS = (
@@ -32,6 +32,7 @@ def document(
     source: Source,
     judge: Judge,
     proofs: Sequence[tuple[str, Parity]],
+    results: Sequence[tuple[str, Agreement]],
     trials: Sequence[Trial],
     card_data: Dataset | None,
     created: str,
@@ -81,7 +82,10 @@ def document(
             "ci95": _interval(reference, judge.metric),
         },
         "rungs": [_rung(trial, judge) for trial in trials],
-        "parity": [_parity(step, row) for step, result in proofs for row in result.outputs],
+        "parity": [
+            *(_parity(step, row) for step, result in proofs for row in result.outputs),
+            *(row for name, result in results for row in _results(name, result)),
+        ],
         "sensitivity": _sensitivity(judge, trials),
         "sensitivity_reason": None
         if judge.damages
@@ -143,6 +147,25 @@ def _parity(step: str, row: Any) -> dict[str, Any]:
         "cosine": row.cosine,
         "snr_db": row.snr_db,
     }
+
+
+def _results(variant: str, found: Agreement) -> list[dict[str, Any]]:
+    """Word the difference of decoded results as rows of the parity table."""
+    facts = {
+        "score": found.score,
+        "box edge, px": found.box_px,
+        f"without a counterpart, of {found.found}": float(found.unmatched),
+    }
+    return [
+        {
+            "step": variant,
+            "output": f"results: {name}",
+            "max_abs": value,
+            "cosine": None,
+            "snr_db": None,
+        }
+        for name, value in facts.items()
+    ]
 
 
 def _sensitivity(judge: Judge, trials: Sequence[Trial]) -> list[dict[str, Any]] | None:

@@ -10,9 +10,16 @@ import numpy as np
 
 from edgecv.converters.artifact import Format
 from edgecv.converters.calibration import CalibrationSet
+from edgecv.converters.candidate import Candidate
 from edgecv.converters.flavour import Flavour, Graph
 from edgecv.converters.graphs import Graphs
-from edgecv.converters.parity import Parity, check_float, parity
+from edgecv.converters.parity import (
+    Agreement,
+    Parity,
+    check_float,
+    parity,
+    result_agreement,
+)
 from edgecv.dataset import Dataset
 from edgecv.errors import EdgecvError
 from edgecv.manifest import HeadSpec, Input
@@ -65,6 +72,28 @@ def prove(
             result = parity(graphs.first, made, chosen, spec, head=head)
             check_float(result, where=step)
             found.append((step, result))
+    return found
+
+
+def prove_results(
+    reference: Candidate, others: Sequence[Candidate], images: Sequence[Path]
+) -> list[tuple[str, Agreement]]:
+    """Compare what float files find with what the first one finds, decoded, on a few images.
+
+    Args:
+        reference: the first file.
+        others: of the same model.
+        images: at most `_IMAGES` of them are used.
+
+    Returns:
+        Candidate's id -> how far its results are off.
+    """
+    found: list[tuple[str, Agreement]] = []
+    with reference.open() as model:
+        for other in others:
+            with other.open() as compared:
+                result = result_agreement(model, compared, images[:_IMAGES])
+            found.append((other.id, result))
     return found
 
 

@@ -15,12 +15,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import edgecv
 from edgecv.converters.artifact import Artifact
 from edgecv.errors import ConversionError, EdgecvError, StepError
 
@@ -82,7 +83,7 @@ class Workspace:
             StepError: the step failed; the error names it.
             ConversionError: the disk is full, or cannot be written.
         """
-        key = _hash({"step": step, "inputs": inputs, "tools": versions(tools)})
+        key = _hash({"step": step, "inputs": inputs, "tools": _versions(tools)})
         place = self.root / f"{step}-{key[:20]}"
         if place in self._made:
             return self._made[place]
@@ -130,7 +131,7 @@ class Workspace:
             compute: returns what JSON can hold.
             tools: distributions whose versions it depends on.
         """
-        key = _hash({"inputs": inputs, "tools": versions(tools)})
+        key = _hash({"inputs": inputs, "tools": _versions(tools)})
         place = self.root / f"{name}-{key[:20]}.json"
         with suppress(OSError, ValueError):
             return json.loads(place.read_text(encoding="utf-8"))
@@ -161,7 +162,20 @@ class Workspace:
             self._emptied.add(name)
         return place
 
-    def leave(self) -> None:
+    @classmethod
+    @contextmanager
+    def during(cls, root: Path, progress: Progress | None, *, keep: bool) -> Iterator[Workspace]:
+        """Work in a folder: removed when all went well, unless `keep`; else left to go on from."""
+        workspace = cls(root, progress)
+        try:
+            yield workspace
+        except BaseException:
+            workspace._leave()
+            raise
+        if not keep:
+            workspace.remove()
+
+    def _leave(self) -> None:
         """Say what is kept of a conversion that was stopped; remove the folder if nothing is."""
         kept = [path for path in self.root.glob("*") if not path.name.startswith((".", "log."))]
         if kept:
@@ -199,6 +213,11 @@ def versions(tools: tuple[str, ...]) -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             found[tool] = None
     return found
+
+
+def _versions(tools: tuple[str, ...]) -> dict[str, str | None]:
+    """Return what a step's own code depends on as well: another edgecv may do it otherwise."""
+    return {"edgecv": edgecv.__version__, **versions(tools)}
 
 
 def _hash(value: Any) -> str:

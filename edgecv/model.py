@@ -15,7 +15,7 @@ from edgecv.head import load_head
 from edgecv.head_check import check_options
 from edgecv.manifest import HeadSpec, Input
 from edgecv.record import Record
-from edgecv.types import Array, Frame, Image, Session
+from edgecv.types import Array, Frame, Image, Session, TensorSpec
 
 if TYPE_CHECKING:
     from edgecv.bundle import Bundle
@@ -117,6 +117,32 @@ class Model:
     def info(self) -> ModelInfo:
         """What runs, and how it was chosen; read back from the engine when first asked for."""
         return self._describe()
+
+    @property
+    def head(self) -> str:
+        """Name of the head that decodes."""
+        return self._head_name
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The engine's output tensors."""
+        return self._outputs
+
+    def prepare(self, image: ImageLike, *, limits: Limits | None = None) -> Array:
+        """Make the tensor that the engine is fed with, [1, ...], the caller's own.
+
+        Raises:
+            ImageError: it is not a usable image.
+        """
+        return self._preprocessor.prepare(_pixels(image, limits)[0])[0].copy()
+
+    def infer(self, tensor: Array) -> dict[str, Array]:
+        """Run the engine on what `prepare` made: output name -> array as the engine gives it.
+
+        Raises:
+            InferenceError: the engine failed, or the model is closed.
+        """
+        return self._session.run({self._input_name: tensor})
 
     def with_options(self, **options: Any) -> Model:
         """Return a view of this model with other head options; it shares session and buffers.

@@ -15,7 +15,6 @@ import numpy as np
 from edgecv.errors import HeadError
 from edgecv.head import load_head
 from edgecv.model import ImageLike, Model
-from edgecv.model import _pixels as model_pixels
 from edgecv.record import Record
 from edgecv.types import Array, TensorSpec
 
@@ -119,14 +118,14 @@ def check_model(model: Model, images: Sequence[ImageLike]) -> tuple[Flag, ...]:
     inputs: list[Array] = []
     runs: list[dict[str, Array]] = []
     for image in images:
-        tensor = model._preprocessor.prepare(model_pixels(image, None)[0])[0]
+        tensor = model.prepare(image)
         if not any(np.array_equal(tensor, other) for other in inputs):
-            inputs.append(tensor.copy())
-            runs.append(model._session.run({model._input_name: inputs[-1]}))
+            inputs.append(tensor)
+            runs.append(model.infer(tensor))
     if not runs:
         return ()
-    again = model._session.run({model._input_name: inputs[0]})
-    return check_outputs(model._head_name, model.options, model._outputs, runs, again=again)
+    again = model.infer(inputs[0])
+    return check_outputs(model.head, model.options, model.outputs, runs, again=again)
 
 
 def _not_finite(spec: TensorSpec, reals: Sequence[Array]) -> list[Flag]:

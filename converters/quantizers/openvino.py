@@ -1,8 +1,8 @@
 """OpenVINO on CPUs: full int8 by NNCF, int8 weights alone, fp16 and bf16.
 
 NNCF decides which activations are rounded and rounds the weights. The activations' ranges are then
-chosen by the calibrators of this package, from the distribution over all calibration images: NNCF's
-own ranges are means over images of each image's extremes.
+chosen by the calibrators of this package, from the distribution over all calibration images, so
+that one calibrator means the same in every engine.
 """
 
 from __future__ import annotations

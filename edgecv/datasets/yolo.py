@@ -107,6 +107,16 @@ def open_dataset(
     )
 
 
+def list_images(path: Path, split: str) -> list[Path]:
+    """List the images of a split in a fixed order, whether they have labels or not.
+
+    Raises:
+        DatasetError: the data.yaml or the split cannot be read.
+    """
+    file = path if path.is_file() else path / "data.yaml"
+    return [image for image, _ in _images(_read_layout(file), split)]
+
+
 def _read_layout(file: Path) -> _Layout:
     fields = _load_yaml(file)
     names = _names(file, fields.get("names"))

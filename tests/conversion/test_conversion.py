@@ -15,9 +15,10 @@ import edgecv
 from edgecv.bundle import open_bundle
 from edgecv.converters import convert as convert_api
 from edgecv.converters import decision, ladder
-from edgecv.converters.conversion import Conversion, Order, convert
+from edgecv.converters.conversion import Conversion, convert
 from edgecv.converters.decision import Rules
 from edgecv.converters.judge import Effort
+from edgecv.converters.order import Order
 from edgecv.converters.report.document import parse
 from edgecv.converters.source import Request
 from edgecv.errors import (
@@ -118,8 +119,19 @@ def test_the_ladder_tells_of_every_rung(made: tuple[Conversion, list[str]]) -> N
     assert whole
     assert all("under one scale" in r.reason and not r.shipped for r in whole)
     # The fused ONNX file; the plain and the fused IR and TFLite files.
-    assert len({row.step for row in ladder.parity}) == 5
-    assert max(row.max_abs for row in ladder.parity) < 0.01
+    raw = [row for row in ladder.parity if not row.output.startswith("results")]
+    assert len({row.step for row in raw}) == 5
+    assert max(row.max_abs for row in raw) < 0.01
+    # What they find, decoded, is compared as well.
+    decoded = [row for row in ladder.parity if row not in raw]
+    assert {row.step for row in decoded} == {
+        *("onnx-fp32-fused", "openvino-fp32", "openvino-fp32-fused"),
+        *("tflite-fp32", "tflite-fp32-fused"),
+    }
+    alone = [row for row in decoded if "without a counterpart" in row.output]
+    assert len(alone) == 5
+    assert all(row.max_abs == 0 and not row.output.endswith(" of 0") for row in alone)
+    assert max(row.max_abs for row in decoded) < 0.01
     assert ladder.data.calibration is not None
     assert ladder.data.calibration.images == 16
     assert any("no test split" in note for note in ladder.notes)
@@ -179,6 +191,27 @@ def test_without_data_only_floats_are_made(tmp_path: Path) -> None:
     assert [trial.id for trial in found.trials if trial.shipped] == ["onnx-fp32"]
     assert found.document["reference"]["value"] is None
     assert "accuracy was not measured" in " ".join(found.document["notes"])
+
+
+def test_the_card_is_measured_on_the_test_split_where_there_is_one(tmp_path: Path) -> None:
+    root = copied_data(tmp_path, test="test/images")
+    for kind in ("images", "labels"):
+        (root / "test" / kind).mkdir(parents=True)
+        for path in sorted((root / "val" / kind).iterdir())[:20]:
+            path.rename(root / "test" / kind / path.name)
+    rules = Rules(("fp32",), fused=False)
+    made = convert(order(tmp_path, data=root / "data.yaml", rules=rules))
+    data = made.document["data"]
+    assert (data["gate"]["split"], data["card"]["split"]) == ("val", "test")
+    assert not any("no test split" in note for note in made.document["notes"])
+    with open_bundle(made.path) as bundle:
+        card = bundle.manifest.card.measurements
+    told = {m.metric: m.data for m in card if m.data}
+    assert "split test, 12 images" in told["map"]
+    assert "split val, 12 images" in told["drop_points"]
+    gate = made.trials[0].evaluation
+    assert gate is not None
+    assert next(m.value for m in card if m.metric == "map") != gate.metrics["map"]
 
 
 def test_a_torch_module_from_python(tmp_path: Path) -> None:

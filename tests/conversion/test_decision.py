@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -67,6 +68,34 @@ def test_what_is_slower_or_as_fast_is_not() -> None:
     assert shipped(trial("fp32", 10.0), slower, noisy) == ["openvino-fp32"]
     assert "no faster than openvino-fp32 (0.91 times)" in slower.reason
     assert "no faster" in noisy.reason
+
+
+def test_a_speed_that_is_worth_nothing_is_no_reason_to_ship() -> None:
+    barely = trial("int8", 9.9, noise=0.001)
+    assert shipped(trial("fp32", 10.0, noise=0.001), barely) == ["openvino-fp32"]
+    assert "no faster than openvino-fp32 (1.01 times)" in barely.reason
+
+
+@pytest.mark.parametrize(("truth_ms", "ships"), [(9.0, True), (10.5, False)])
+def test_what_the_turns_leave_open_is_timed_longer(truth_ms: float, ships: bool) -> None:
+    float32, int8 = trial("fp32", 10.0), trial("int8", 9.7, noise=0.2)
+    asked: list[list[str]] = []
+
+    def again(pair: Sequence[Trial]) -> None:
+        asked.append([one.id for one in pair])
+        int8.timing = trial("int8", truth_ms).timing
+
+    decide([float32, int8], FP32, Rules(), again)
+    assert asked == [["openvino-fp32", "openvino-int8-minmax"]]
+    assert int8.shipped is ships
+
+
+def test_what_is_clear_is_not_timed_again() -> None:
+    def again(pair: Sequence[Trial]) -> None:
+        raise AssertionError("it is clear")
+
+    for ms in (4.0, 11.0, 9.95):
+        decide([trial("fp32", 10.0), trial("int8", ms, noise=0.001)], FP32, Rules(), again)
 
 
 def test_eight_bits_must_beat_sixteen() -> None:

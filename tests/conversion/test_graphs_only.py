@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecv.converters.conversion import Order
 from edgecv.converters.graphs_only import convert_graphs
+from edgecv.converters.order import Order
 from edgecv.converters.proof import made_up
 from edgecv.converters.source import Request
 from edgecv.errors import UsageError

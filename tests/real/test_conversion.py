@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgecv.converters.conversion import Order, convert
+from edgecv.converters.conversion import convert
 from edgecv.converters.decision import Rules
 from edgecv.converters.judge import Effort
+from edgecv.converters.order import Order
 from edgecv.converters.source import Request
 from edgecv.hints import Hints
 from edgecv.verification import verify

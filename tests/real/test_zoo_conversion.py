@@ -10,9 +10,10 @@ import pytest
 
 import edgecv
 from edgecv.bundle import open_bundle
-from edgecv.converters.conversion import Order, convert
+from edgecv.converters.conversion import convert
 from edgecv.converters.decision import Rules
 from edgecv.converters.graphs_only import convert_graphs
+from edgecv.converters.order import Order
 from edgecv.converters.report.document import parse
 from edgecv.converters.source import Request
 

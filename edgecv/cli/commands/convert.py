@@ -200,10 +200,11 @@ def command(
     For each format the ladder goes from full int8 down to floats; a variant is shipped if it loses
     at most --max-drop points on the validation images and is faster here than what is more precise.
     """  # fmt: skip
-    from edgecv.converters.conversion import Order, convert
+    from edgecv.converters.conversion import convert
     from edgecv.converters.decision import Rules
     from edgecv.converters.graphs_only import convert_graphs
     from edgecv.converters.judge import Effort
+    from edgecv.converters.order import Order
     from edgecv.converters.report import page
     from edgecv.converters.source import Request
 
@@ -247,7 +248,7 @@ def _show(made: Conversion, json_target: str | None, html: Path | None, force: b
 
     ladder = document.validate(dict(made.document))
     if html is not None:
-        page.write(html, page.make(made.path, ladder), overwrite=force, source=made.path)
+        page.write_page(made.path, html, overwrite=force)
     if json_target != "-":
         print_ladder(ladder, output.console())
         shipped = ", ".join(trial.id for trial in made.trials if trial.shipped)
