@@ -11,6 +11,8 @@ import numpy as np
 from edgecv.converters.tflite_file import Graph, operands
 from edgecv.types import Array
 
+_TENSORS_OF_AN_OP = ("inputs", "outputs", "intermediates")
+
 Axes = tuple[int, ...]
 """Of a transposition, as in `numpy.transpose`."""
 
@@ -228,6 +230,45 @@ def settle_shapes(graph: Graph, values: Mapping[int, Array]) -> int:
     graph.drop_unread()
     _pin_reshapes(graph)
     return before - len(graph.ops)
+
+
+def drop_unused_tensors(graph: Graph) -> int:
+    """Remove the tensors that no op reads or makes, and the bytes that belonged to them.
+
+    Engines never allocate them, and tools that ask for every tensor's values fail on them.
+
+    Returns:
+        How many were removed.
+    """
+    body, model = graph.body, graph.model
+    used = {*graph.inputs, *graph.outputs}
+    for op in graph.ops:
+        used.update(int(t) for ends in _ends(op) for t in ends if int(t) >= 0)
+    kept = sorted(used)
+    removed = len(body.tensors) - len(kept)
+    if not removed:
+        return 0
+    place = {-1: -1, **{old: new for new, old in enumerate(kept)}}
+    body.tensors = [body.tensors[old] for old in kept]
+    for op in graph.ops:
+        for name in _TENSORS_OF_AN_OP:
+            if (ends := getattr(op, name)) is not None:
+                setattr(op, name, np.asarray([place[int(t)] for t in ends], np.int32))
+    body.inputs = np.asarray([place[int(t)] for t in body.inputs], np.int32)
+    body.outputs = np.asarray([place[int(t)] for t in body.outputs], np.int32)
+    for signature in model.signatureDefs or []:
+        for entry in [*(signature.inputs or []), *(signature.outputs or [])]:
+            entry.tensorIndex = place[int(entry.tensorIndex)]
+    held = {int(t.buffer) for part in model.subgraphs for t in part.tensors}
+    held |= {int(item.buffer) for item in model.metadata or []}
+    for at, buffer in enumerate(model.buffers):
+        if at not in held:
+            buffer.data = None
+    return removed
+
+
+def _ends(op: Any) -> list[Any]:
+    return [ends for name in _TENSORS_OF_AN_OP if (ends := getattr(op, name)) is not None]
 
 
 def _pin_reshapes(graph: Graph) -> None:

@@ -22,7 +22,12 @@ import numpy as np
 
 from edgecv.converters.artifact import Artifact
 from edgecv.converters.tflite_file import Graph
-from edgecv.converters.tflite_layout import permute_output, settle_shapes, undo_transpositions
+from edgecv.converters.tflite_layout import (
+    drop_unused_tensors,
+    permute_output,
+    settle_shapes,
+    undo_transpositions,
+)
 from edgecv.converters.tflite_run import run_once
 from edgecv.converters.tflite_shuffle import unshuffle
 from edgecv.engines import load_backend
@@ -72,6 +77,7 @@ def to_tflite(artifact: Artifact, folder: Path) -> Artifact:
         if not usable:
             raise ParityError("ONNX Runtime gives no finite outputs", where=str(artifact.path))
         _match(graph, reference, usable[0], nhwc, made)
+        drop_unused_tensors(graph)
         graph.write(made)
         result = replace(artifact, format="tflite", files=(made,), layout="NHWC")
         _verify(result, reference, usable, nhwc)

@@ -17,6 +17,7 @@ from onnx import TensorProto
 from edgecv.converters.artifact import Artifact
 from edgecv.converters.steps import onnx_tflite
 from edgecv.converters.tflite_file import SIGNATURE, Graph
+from edgecv.converters.tflite_layout import drop_unused_tensors
 from edgecv.errors import DependencyMissingError, ParityError, StepError
 from tests.conversion import tflite_models as tiny
 
@@ -189,3 +190,34 @@ def test_a_failure_of_the_tool_is_told(
     with pytest.raises(StepError, match="onnx2tf failed") as caught:
         onnx_tflite.to_tflite(raw_heads[0], tmp_path)
     assert "DecodeError" in str(caught.value.got)
+
+
+@pytest.mark.parametrize("made", ["detector", "raw_heads", "fused"])
+def test_every_tensor_of_the_file_is_used(made: str, request: pytest.FixtureRequest) -> None:
+    graph = Graph.read(request.getfixturevalue(made)[1].path)
+    used = {*graph.inputs, *graph.outputs}
+    for op in graph.ops:
+        used |= {int(t) for t in (*op.inputs, *op.outputs) if int(t) >= 0}
+    assert used == set(range(len(graph.body.tensors)))
+
+
+def test_unused_tensors_are_removed_with_their_bytes(
+    detector: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    graph = Graph.read(detector[1].path)
+    before = len(graph.body.tensors)
+    extra = graph.add_constant("left.over", np.ones(5000, np.float32))
+    graph.body.tensors.insert(0, graph.body.tensors.pop(extra))
+    for op in graph.ops:
+        op.inputs = np.asarray([t + 1 if t >= 0 else t for t in op.inputs], np.int32)
+        op.outputs = np.asarray([t + 1 for t in op.outputs], np.int32)
+    graph.body.inputs = np.asarray([t + 1 for t in graph.inputs], np.int32)
+    graph.body.outputs = np.asarray([t + 1 for t in graph.outputs], np.int32)
+    graph.sign()
+    assert drop_unused_tensors(graph) == 1
+    assert drop_unused_tensors(graph) == 0
+    assert len(graph.body.tensors) == before
+    path = tmp_path / "small.tflite"
+    graph.write(path)
+    assert path.stat().st_size < detector[1].path.stat().st_size + 1000
+    check_values(detector[0], Artifact("tflite", (path,), layout="NHWC"))
