@@ -38,7 +38,7 @@ from edgecv.types import Precision
 FLOAT_SHARES = (0.02, 0.04, 0.08, 0.16, 0.32)
 """Parts of the layers that are left in float, one rung each; with the layers right before them."""
 _BETTER = 0.002
-_NEAR, _RUNNERS_UP = 0.05, 4
+_NEAR, _RUNNERS_UP = 0.05, 3
 
 
 class Ladder:
@@ -133,15 +133,18 @@ class Ladder:
 
         Agreement on some dozens of images does not tell closer ones apart.
         """
+        chosen = best
         near = [
             trial
             for trial in self.trials
             if trial.recipe.precision == "int8"
             and trial.recipe.float_tail == best.recipe.float_tail
+            and trial is not chosen
             and trial.candidate is not None
             and self.judge.agree(best) - self.judge.agree(trial) <= _NEAR
         ]
-        for trial in sorted(near, key=self.judge.agree, reverse=True)[:_RUNNERS_UP]:
+        near.sort(key=self.judge.agree, reverse=True)
+        for trial in [chosen, *near[:_RUNNERS_UP]]:
             self.judge.measure(trial)
             if self._accurate(trial):
                 return trial
