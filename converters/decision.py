@@ -33,12 +33,12 @@ class Rules:
     fused: bool = True
 
 
-Again = Callable[[Sequence[Trial]], None]
-"""Times trials once more, longer, in turns of their own; sets their `timing`."""
+Race = Callable[[Trial, Trial], Ratio | None]
+"""Times two trials once more, longer: how many times as fast the second is as the first."""
 
 
 def decide(
-    trials: Sequence[Trial], as_it_is: Recipe, rules: Rules, again: Again | None = None
+    trials: Sequence[Trial], as_it_is: Recipe, rules: Rules, race: Race | None = None
 ) -> None:
     """Say of every trial of one format whether it is shipped, and why.
 
@@ -51,7 +51,7 @@ def decide(
         trials: of one format; `shipped` and `reason` are set.
         as_it_is: the recipe of files that are not lowered.
         rules: what may be shipped.
-        again: asked where the turns so far leave open which of two files is faster.
+        race: asked where the turns so far leave open which of two files is faster.
     """
     qualified = [trial for trial in trials if _qualifies(trial, as_it_is, rules)]
     standing: Trial | None = None
@@ -74,9 +74,8 @@ def decide(
             standing = best
             continue
         speed = _speed(standing, best)
-        if again is not None and speed is not None and _open(speed):
-            again([standing, best])
-            speed = _speed(standing, best)
+        if race is not None and speed is not None and _open(speed):
+            speed = race(standing, best) or speed
         told = "not timed" if speed is None else f"{speed.value:.2f} times"
         if speed is None or speed.value < MARGIN or speed.ci95[0] <= 1:
             best.reason = f"within the drop, but no faster than {standing.id} ({told})"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgecv import plugins
-from edgecv.bench.interleaved import Competitor, ratio, take_turns
+from edgecv.bench.interleaved import Competitor, Ratio, Timing, ratio, take_turns
 from edgecv.converters import sensitivity
 from edgecv.converters.agreement import agreement, pseudo_truth
 from edgecv.converters.artifact import Artifact
@@ -29,7 +30,7 @@ _REST, _HINTS = "INFERENCE_PRECISION_HINT", {"bf16": "bf16", "fp16": "f16"}
 _AGREEMENT_IMAGES = 48
 _FLAG_IMAGES = 3
 TIMING_IMAGES = 16
-_LONGER = 4
+_FEW_ROUNDS, _LONGER = 4, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,37 +199,49 @@ class Judge:
         told = "none" if value is None else f"{value:.3f}"
         self.workspace.say(f"{trial.id}: {self.metric} {told}{drop}")
 
-    def time(self, trials: Sequence[Trial], *, rounds: int | None = None) -> None:
+    def time(self, trials: Sequence[Trial]) -> None:
         """Time trials in turns, with the float reference among them."""
-        pairs = [(trial, trial.candidate) for trial in trials if trial.candidate is not None]
         first = self.reference
-        if first is not None and first.candidate is not None and first not in trials:
-            pairs.insert(0, (first, first.candidate))
-        images = self.images(TIMING_IMAGES)
-        if not pairs or not images:
-            return
-        timings = take_turns(
-            [
-                Competitor(trial.id, candidate.bundle, {"threads": self.effort.threads})
-                for trial, candidate in pairs
-            ],
-            images,
-            rounds=rounds or self.effort.rounds,
-            turn_s=self.effort.turn_s,
-        )
+        others = [] if first is None or first in trials else [first]
+        timings = self._take_turns([*others, *trials], self.effort.rounds)
         base = None if first is None else timings.get(first.id)
         for trial in trials:
-            if trial.candidate is None:
+            trial.timing = timings.get(trial.id)
+            if trial.timing is None:
                 continue
-            trial.timing = timings[trial.id]
             if base is not None:
                 trial.speedup = ratio(base, trial.timing)
             self.workspace.say(f"{trial.id}: {trial.timing.p50_ms:.2f} ms")
 
-    def time_longer(self, trials: Sequence[Trial]) -> None:
-        """Time a few trials in many more turns, to tell which one is faster."""
-        self.workspace.say(f"{' and '.join(trial.id for trial in trials)}: timing them longer")
-        self.time(trials, rounds=_LONGER * self.effort.rounds)
+    def fastest(self, trials: Sequence[Trial]) -> Trial:
+        """Tell which of some trials is the fastest, from a few turns."""
+        timings = self._take_turns(trials, _FEW_ROUNDS)
+        return min(
+            trials, key=lambda trial: timings[trial.id].p50_ms if trial.id in timings else math.inf
+        )
+
+    def race(self, slower: Trial, faster: Trial) -> Ratio | None:
+        """Tell how many times as fast one trial is as another, from many more turns.
+
+        Their `timing` stays what the common turns of all trials said.
+        """
+        self.workspace.say(f"{slower.id} and {faster.id}: timing them longer")
+        timings = self._take_turns([slower, faster], _LONGER * self.effort.rounds)
+        if len(timings) < 2:
+            return None
+        return ratio(timings[slower.id], timings[faster.id])
+
+    def _take_turns(self, trials: Sequence[Trial], rounds: int) -> dict[str, Timing]:
+        """Time the trials that have a file; without one, or without images, nothing is timed."""
+        competitors = [
+            Competitor(trial.id, trial.candidate.bundle, {"threads": self.effort.threads})
+            for trial in trials
+            if trial.candidate is not None
+        ]
+        images = self.images(TIMING_IMAGES)
+        if not competitors or not images:
+            return {}
+        return take_turns(competitors, images, rounds=rounds, turn_s=self.effort.turn_s)
 
     def images(self, count: int) -> list[Path]:
         """Pick images to look at outputs and to time with, spread over the set."""

@@ -66,15 +66,14 @@ class Ladder:
             self._reduced(self._faster(floats))
         measured = [trial for trial in self.trials if trial.evaluation or self._unjudged(trial)]
         self.judge.time(measured)
-        decide(self.trials, self.judge.as_it_is, self.rules, self.judge.time_longer)
+        decide(self.trials, self.judge.as_it_is, self.rules, self.judge.race)
         return self.trials
 
     def _faster(self, floats: list[Trial]) -> Flavour:
         """Tell which float graph is faster here; the other one is not lowered any further."""
         if len(floats) < 2:
             return self.plain
-        self.judge.time(floats, rounds=4)
-        return min(floats, key=lambda t: t.timing.p50_ms if t.timing else math.inf).flavour
+        return self.judge.fastest(floats).flavour
 
     def _reduced(self, flavour: Flavour) -> None:
         """Try int8 weights and 16-bit floats."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 
-from edgecv.bench.interleaved import Timing
+from edgecv.bench.interleaved import Ratio, Timing
 from edgecv.converters.decision import Rules, decide
 from edgecv.converters.flavour import Flavour
 from edgecv.converters.gate import Drop
@@ -76,26 +75,49 @@ def test_a_speed_that_is_worth_nothing_is_no_reason_to_ship() -> None:
     assert "no faster than openvino-fp32 (1.01 times)" in barely.reason
 
 
-@pytest.mark.parametrize(("truth_ms", "ships"), [(9.0, True), (10.5, False)])
-def test_what_the_turns_leave_open_is_timed_longer(truth_ms: float, ships: bool) -> None:
+@pytest.mark.parametrize(("truth", "ships"), [(1.1, True), (0.95, False)])
+def test_what_the_turns_leave_open_is_timed_longer(truth: float, ships: bool) -> None:
     float32, int8 = trial("fp32", 10.0), trial("int8", 9.7, noise=0.2)
     asked: list[list[str]] = []
 
-    def again(pair: Sequence[Trial]) -> None:
-        asked.append([one.id for one in pair])
-        int8.timing = trial("int8", truth_ms).timing
+    def race(slower: Trial, faster: Trial) -> Ratio:
+        asked.append([slower.id, faster.id])
+        return Ratio(truth, (truth - 0.01, truth + 0.01))
 
-    decide([float32, int8], FP32, Rules(), again)
+    decide([float32, int8], FP32, Rules(), race)
     assert asked == [["openvino-fp32", "openvino-int8-minmax"]]
     assert int8.shipped is ships
+    assert f"{truth:.2f} times" in int8.reason
+
+
+def test_what_cannot_be_timed_longer_stays_open() -> None:
+    float32, int8 = trial("fp32", 10.0), trial("int8", 9.7, noise=0.2)
+    decide([float32, int8], FP32, Rules(), lambda slower, faster: None)
+    assert not int8.shipped
+
+
+def test_a_race_leaves_the_common_turns_comparable() -> None:
+    """The winner of a race meets the next precision by the turns that all of them had."""
+    float32, bf16 = trial("fp32", 10.0), trial("bf16", 9.7, noise=0.2)
+    int8 = trial("int8", 5.0)
+    raced: list[str] = []
+
+    def race(slower: Trial, faster: Trial) -> Ratio:
+        raced.append(faster.id)
+        return Ratio(1.1, (1.09, 1.11))
+
+    decide([float32, bf16, int8], FP32, Rules(), race)
+    assert raced == [bf16.id]
+    assert int8.shipped
+    assert not bf16.shipped
 
 
 def test_what_is_clear_is_not_timed_again() -> None:
-    def again(pair: Sequence[Trial]) -> None:
+    def race(slower: Trial, faster: Trial) -> Ratio:
         raise AssertionError("it is clear")
 
     for ms in (4.0, 11.0, 9.95):
-        decide([trial("fp32", 10.0), trial("int8", ms, noise=0.001)], FP32, Rules(), again)
+        decide([trial("fp32", 10.0), trial("int8", ms, noise=0.001)], FP32, Rules(), race)
 
 
 def test_eight_bits_must_beat_sixteen() -> None:
