@@ -26,7 +26,7 @@ from edgecv.types import Image
 
 ATTACHMENT = "conversion"
 _MEMBER = "report/conversion.json"
-_FLOOR = Tolerance(score=0.005, box_px=0.5)
+_FLOOR = Tolerance(score=0.005, box_px=0.5, area=0.02)
 # What replays elsewhere may differ by this many times what was seen to differ here.
 _SLACK = 3.0
 
@@ -162,7 +162,7 @@ def _tolerance(models: tuple[Model, Model], pictures: Sequence[Image]) -> Tolera
     """
     model, other = models
     random = np.random.default_rng(0)
-    score = box_px = 0.0
+    score = box_px = area = 0.0
     for pixels in pictures:
         expected = model(pixels).value
         noise = (random.random(pixels.shape) < 0.2).astype(np.uint8)
@@ -170,9 +170,11 @@ def _tolerance(models: tuple[Model, Model], pictures: Sequence[Image]) -> Tolera
         for found in (other(pixels).value, model(noisy).value):
             difference = found.difference(expected)
             score, box_px = max(score, difference.score), max(box_px, difference.box_px)
+            area = max(area, difference.area)
     return Tolerance(
         score=round(_FLOOR.score + _SLACK * score, 4),
         box_px=round(_FLOOR.box_px + _SLACK * box_px, 2),
+        area=round(_FLOOR.area + _SLACK * area, 4),
     )
 
 

@@ -154,6 +154,7 @@ def _results(variant: str, found: Agreement) -> list[dict[str, Any]]:
     facts = {
         "score": found.score,
         "box edge, px": found.box_px,
+        "area": found.area,
         f"without a counterpart, of {found.found}": float(found.unmatched),
     }
     return [

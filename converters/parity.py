@@ -73,7 +73,8 @@ class Agreement:
         images: how many were compared.
         found: results of the reference, such as detections.
         score: largest difference of a score.
-        box_px: largest difference of a box edge, source pixels.
+        box_px: largest difference of a box edge, keypoint or corner, source pixels.
+        area: largest share of pixels on which masks or maps disagree.
         unmatched: what only one of the two found, clearly above the threshold.
     """
 
@@ -81,6 +82,7 @@ class Agreement:
     found: int
     score: float
     box_px: float
+    area: float
     unmatched: int
 
     def to_json(self) -> dict[str, Any]:
@@ -233,14 +235,15 @@ def result_agreement(
     """
     edge = getattr(getattr(reference, "options", None), "confidence", 0.0) + _UNMATCHED_EDGE
     found = unmatched = 0
-    score = box_px = 0.0
+    score = box_px = area = 0.0
     for image in images:
         expected, got = reference(image).value, candidate(image).value
         difference = got.difference(expected)
         found += len(expected)
         score, box_px = max(score, difference.score), max(box_px, difference.box_px)
+        area = max(area, difference.area)
         unmatched += sum(one > edge for one in difference.unmatched)
-    return Agreement(len(images), found, score, box_px, unmatched)
+    return Agreement(len(images), found, score, box_px, area, unmatched)
 
 
 class _Runner:

@@ -42,6 +42,31 @@ def to_cxcywh(xyxy: Float32) -> Float32:
     return np.concatenate([(low + high) * np.float32(0.5), high - low], axis=1)
 
 
+def corners_of_rotated(xywhr: Float32) -> Float32:
+    """Return the corners of (N, 5) oriented boxes as (N, 4, 2) x, y.
+
+    Args:
+        xywhr: centre x, centre y, width, height, and the angle in radians from the x axis towards
+            the y axis.
+
+    Returns:
+        Right-bottom, left-bottom, left-top and right-top of the box before it is turned.
+    """
+    centre, half = xywhr[:, None, :2], xywhr[:, 2:4] * np.float32(0.5)
+    cos, sin = np.cos(xywhr[:, 4]), np.sin(xywhr[:, 4])
+    along = np.stack([cos, sin], axis=1) * half[:, :1]
+    across = np.stack([-sin, cos], axis=1) * half[:, 1:]
+    signs = ((1, 1), (-1, 1), (-1, -1), (1, -1))
+    offsets = np.stack([along * a + across * b for a, b in signs], axis=1)
+    return np.asarray(centre + offsets, np.float32)
+
+
+def hull_of_rotated(xywhr: Float32) -> Float32:
+    """Return the upright boxes (N, 4) xyxy around (N, 5) oriented ones."""
+    corners = corners_of_rotated(xywhr)
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+
+
 def clip(xyxy: Float32, size_hw: tuple[int, int]) -> Float32:
     """Clip boxes to an image of `size_hw` (height, width)."""
     height, width = size_hw

@@ -15,6 +15,8 @@
     │   ├── ModelLoadError          the engine refuses, or dies on, a model file
     │   └── InferenceError          a run that failed, or inputs that do not fit
     ├── HeadError               tensors that do not fit the head that decodes them
+    ├── StreamError             a source of frames that cannot be opened, or failed for good
+    ├── SinkError               results that cannot be delivered
     ├── DatasetError            labels or images of an evaluation set
     ├── ConversionError         a model that could not be converted, or must not be shipped
     │   ├── SourceError             a source model that cannot be read
@@ -139,6 +141,14 @@ class InferenceError(BackendError):
 
 class HeadError(EdgecvError):
     """Output tensors do not fit the head that is to decode them."""
+
+
+class StreamError(EdgecvError):
+    """A source of frames cannot be opened, or failed for good."""
+
+
+class SinkError(EdgecvError):
+    """Results cannot be delivered where they are meant to go."""
 
 
 class DatasetError(EdgecvError):

@@ -69,6 +69,27 @@ class Geometry(Record):
         corners = self.points_to_input(xyxy.reshape(-1, 2))
         return corners.reshape(-1, 4)
 
+    def rotated_to_source(self, xywhr: Float32) -> Float32:
+        """Map (N, 5) oriented boxes from input to source pixels; not clipped.
+
+        Exact where both axes have one scale, as letterboxes have but for rounding. Where they have
+        not, a turned rectangle becomes a parallelogram; the rectangle returned has its centre, its
+        longer direction's angle, and sides as long as the parallelogram's.
+
+        Args:
+            xywhr: centre x, centre y, width, height in pixels, angle in radians.
+        """
+        sx, sy = self.scale_xy
+        cos, sin = np.cos(xywhr[:, 4]), np.sin(xywhr[:, 4])
+        width = xywhr[:, 2] * np.hypot(cos / sx, sin / sy)
+        height = xywhr[:, 3] * np.hypot(sin / sx, cos / sy)
+        by_width = np.arctan2(sin / sy, cos / sx)
+        by_height = np.arctan2(sin / sx, cos / sy)
+        angle = np.where(width >= height, by_width, by_height)
+        centre = self.points_to_source(xywhr[:, :2])
+        mapped = np.concatenate([centre, np.stack([width, height, angle], axis=1)], axis=1)
+        return np.asarray(mapped, np.float32)
+
     def mask_to_source(self, mask: Array, *, nearest: bool = False) -> Array:
         """Bring an (h, w) map over the model input to source size.
 

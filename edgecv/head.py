@@ -99,7 +99,7 @@ class Head(Protocol):
     """What a module in ``heads/`` offers."""
 
     TASK: str
-    """Task of its result, ``detect`` or ``classify``."""
+    """Task of its result, such as ``detect``; one of those in ``results/``."""
     PIXELS: Pixels
     """How the family that this head belongs to prepares its pixels."""
     Options: type[Any]

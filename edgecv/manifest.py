@@ -155,11 +155,13 @@ class Tolerance(Record, kw_only=True):
 
     Attributes:
         score: largest absolute difference of a score.
-        box_px: largest absolute difference of a box edge, source pixels.
+        box_px: largest absolute difference of a box edge, keypoint or corner, source pixels.
+        area: largest share of an object's or the image's pixels on which masks or maps disagree.
     """
 
     score: Annotated[float, Rule(ge=0)] = 0.02
     box_px: Annotated[float, Rule(ge=0)] = 2.0
+    area: Annotated[float, Rule(ge=0)] = 0.05
 
 
 class Golden(Record, kw_only=True):

@@ -26,7 +26,7 @@ from edgecv.types import ModelSource, Session, SessionOptions
 # Between CPUs the same float file differs through cv2.resize (1 level on x86 against Arm);
 # reduced precisions also differ by the instructions that the CPU has.
 _TOLERANCE = {"fp32": Tolerance(score=0.02, box_px=2.0)}
-_REDUCED = Tolerance(score=0.1, box_px=6.0)
+_REDUCED = Tolerance(score=0.1, box_px=6.0, area=0.2)
 
 
 @dataclass

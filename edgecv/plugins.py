@@ -9,7 +9,17 @@ from types import ModuleType
 
 from edgecv.errors import UsageError
 
-FOLDERS = ("backends", "heads", "foreign", "datasets", "metrics", "results")
+FOLDERS = (
+    "backends",
+    "heads",
+    "foreign",
+    "datasets",
+    "metrics",
+    "results",
+    "sinks",
+    "sources",
+    "trackers",
+)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -11,6 +11,8 @@ import numpy as np
 from edgecv.record import Record, field
 
 if TYPE_CHECKING:
+    from threading import Event
+
     import numpy.typing as npt
 
     Array = npt.NDArray[Any]
@@ -67,6 +69,10 @@ class Frame(Record):
         timestamp_s: capture time in seconds on the stream's own clock.
         stream: name of the stream.
         source: where the image came from, a path or an address; may be empty.
+        epoch: counts the connections of a stream from 0: after a reconnect, or where the size of
+            the images changes, a new epoch begins and `timestamp_s` may start anew.
+        arrival_s: when the frame reached this process, by `time.monotonic`; None where nobody
+            noted it. A frame's age is what has passed since.
     """
 
     image: Image
@@ -74,6 +80,47 @@ class Frame(Record):
     timestamp_s: float = 0.0
     stream: str = ""
     source: str = ""
+    epoch: int = 0
+    arrival_s: float | None = None
+
+
+class Source(Protocol):
+    """Where the frames of one stream come from.
+
+    Made by a module in ``sources/``; nothing is opened before `frames` is iterated.
+    """
+
+    @property
+    def stream(self) -> str:
+        """Name of the stream, put into each frame."""
+
+    @property
+    def live(self) -> bool:
+        """Whether frames come at their own pace and are lost if nobody takes them."""
+
+    def frames(self, cancel: Event) -> Iterator[Frame]:
+        """Open the source and yield its frames until it ends or `cancel` is set.
+
+        Every wait inside ends within half a second of `cancel` being set. Closing the iterator
+        closes whatever was opened.
+
+        Raises:
+            StreamError: it cannot be opened, or failed for good.
+        """
+
+
+class Sink(Protocol):
+    """Where results go. Made by a module in ``sinks/``; called by one thread at a time."""
+
+    def write(self, frame: Frame, result: Any) -> None:
+        """Deliver one `edgecv.result.Result` with the frame that it is about.
+
+        Raises:
+            SinkError: it could not be delivered.
+        """
+
+    def close(self) -> None:
+        """Finish what is half done and let go of files and connections; may be called twice."""
 
 
 class ModelSource(Record):

@@ -38,8 +38,9 @@ class Check:
         image: member name of the golden image; empty where the variant could not be opened.
         status: ``ok``, ``failed``, or ``skipped`` where the engine is not installed.
         score: largest difference of a score; None where nothing was compared.
-        box_px: largest difference of a box edge, source pixels.
+        box_px: largest difference of a box edge, keypoint or corner, source pixels.
         unmatched: detections that only one side has and that no tolerance explains.
+        area: largest share of pixels on which masks or maps disagree.
         reason: why it was skipped or failed.
     """
 
@@ -50,6 +51,7 @@ class Check:
     box_px: float | None = None
     unmatched: int = 0
     reason: str = ""
+    area: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,8 @@ def _replay(bundle: Bundle, golden: Golden, model: Model) -> Check:
         faults.append(f"score off by {difference.score:.3g}, tolerance {tolerance.score:.3g}")
     if difference.box_px > tolerance.box_px:
         faults.append(f"box off by {difference.box_px:.3g} px, tolerance {tolerance.box_px:.3g}")
+    if difference.area > tolerance.area:
+        faults.append(f"area off by {difference.area:.3g}, tolerance {tolerance.area:.3g}")
     if unmatched:
         faults.append(f"{unmatched} without a counterpart")
     return Check(
@@ -241,6 +245,7 @@ def _replay(bundle: Bundle, golden: Golden, model: Model) -> Check:
         difference.box_px,
         unmatched,
         "; ".join(faults),
+        difference.area,
     )
 
 
@@ -252,11 +257,11 @@ def result_type(manifest: Manifest) -> Any:
     """
     modules = [plugins.load("results", name) for name in plugins.names("results")]
     for module in modules:
-        if manifest.task == module.TASK:
+        if manifest.task in module.TASKS:
             return module.RESULT
     raise ManifestError(
         "unknown task",
         where="manifest.json: task",
-        expected=f"one of {', '.join(module.TASK for module in modules)}",
+        expected=f"one of {', '.join(task for module in modules for task in module.TASKS)}",
         got=repr(manifest.task),
     )

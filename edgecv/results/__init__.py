@@ -1,6 +1,6 @@
-"""Result types, one file a task.
+"""Result types, one file each.
 
-Each module names its ``TASK`` and its ``RESULT``, a class with ``to_source``, ``to_json``,
+Each module names its ``TASKS`` and its ``RESULT``, a class with ``to_source``, ``to_json``,
 ``from_json`` and ``difference``.
 """
 
@@ -16,13 +16,16 @@ class Difference(Record):
 
     Attributes:
         score: largest absolute difference of a score.
-        box_px: largest absolute difference of a box edge, source pixels.
+        box_px: largest absolute difference of a box edge, a keypoint or a corner, source pixels.
         unmatched: scores of what only one of them found.
+        area: largest share of an object's, or of the image's, pixels on which masks or maps
+            disagree, 0-1.
     """
 
     score: float = 0.0
     box_px: float = 0.0
     unmatched: tuple[float, ...] = ()
+    area: float = 0.0
 
 
 def label_of(labels: Sequence[str], class_id: int) -> str:

@@ -14,7 +14,7 @@ from edgecv.types import Float32, Int32
 if TYPE_CHECKING:
     from edgecv.geometry import Geometry
 
-TASK = "classify"
+TASKS = ("classify",)
 
 
 class Classes(Record):

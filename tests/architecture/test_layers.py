@@ -19,24 +19,26 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up; a module may import from its own line (unless it is a plug-in) and from below.
 LAYERS = [
     ["errors", "plugins", "record", "types"],
-    ["boxes", "geometry", "schema", "members", "host", "hints", "image_files",
+    ["boxes", "geometry", "masks", "schema", "members", "host", "hints", "image_files",
      "exif", "session", "onnx_file", "external_data", "image_header", "card"],
     ["manifest", "results"],
     ["bundle", "codecs", "foreign", "head", "truth", "metric"],
     ["bundle_writer", "preprocess", "candidates", "head_check", "dataset", "average_precision",
      "result", "probe", "class_map"],
-    ["heads", "backends", "datasets", "metrics"],
+    ["heads", "backends", "datasets", "metrics", "sources", "trackers"],
     ["engines", "describe"],
     ["model"],
     ["loading", "output_check"],
     ["packing", "verification", "evaluation", "drawing"],
+    ["sinks"],
     ["bench"],
     ["cli", "__main__"],
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = {
     "onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorflow", "torch", "onnx",
-    "faster_coco_eval", "pycocotools", "yaml", "psutil", "pydantic", "rich", "edgecv.converters",
+    "faster_coco_eval", "pycocotools", "av", "lap", "paho", "yaml", "psutil",
+    "pydantic", "rich", "edgecv.converters",
 }  # fmt: skip
 MAX_LINES = 350
 

@@ -13,6 +13,7 @@ from edgecv.record import Record
 from edgecv.types import TensorSpec
 
 HEADS = plugins.names("heads")
+TASKS = {task for name in plugins.names("results") for task in plugins.load("results", name).TASKS}
 head_names = pytest.mark.parametrize("name", HEADS)
 
 C, P = Fit.CERTAIN, Fit.POSSIBLE
@@ -170,7 +171,7 @@ def test_two_inputs_are_no_image_model(name):
 def test_the_interface(name):
     head = plugins.load("heads", name)
     assert head.__doc__
-    assert head.TASK in ("detect", "classify")
+    assert head.TASK in TASKS
     assert isinstance(head.PIXELS, Pixels)
     assert head.PIXELS.resize in ("stretch", "letterbox", "letterbox-topleft", "crop")
     assert head.PIXELS.rounding in ("round", "floor")

@@ -87,7 +87,7 @@ def _print(path: Path, report: Verification, *, bare: bool) -> None:
     title = f"{path}: every hash as recorded, {report.files} file(s)"
     if report.checks:
         table = output.table(
-            title, "variant", "golden", "score>", "box px>", "unmatched>", "status"
+            title, "variant", "golden", "score>", "box px>", "area>", "unmatched>", "status"
         )
         for check in report.checks:
             status = f"{check.status}: {check.reason}" if check.reason else check.status
@@ -115,7 +115,7 @@ def _print_flags(screen: Console, report: Verification) -> None:
             screen.print(Text(f"{flag.severity}: {name}: {flag.message}", _STYLE[flag.severity]))
 
 
-def _numbers(check: Check) -> tuple[str, str, str]:
+def _numbers(check: Check) -> tuple[str, str, str, str]:
     if check.score is None or check.box_px is None:
-        return "-", "-", "-"
-    return f"{check.score:.4f}", f"{check.box_px:.2f}", str(check.unmatched)
+        return "-", "-", "-", "-"
+    return f"{check.score:.4f}", f"{check.box_px:.2f}", f"{check.area:.3f}", str(check.unmatched)

@@ -1,0 +1,1 @@
+"""Where results go, one module each; see `edgecv.types.Sink`."""

@@ -1,0 +1,1 @@
+"""Where frames come from, one module each; see `edgecv.types.Source`."""
