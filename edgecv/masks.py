@@ -154,7 +154,7 @@ class Masks(Record):
         )
 
     def to_json(self, i: int) -> dict[str, Any]:
-        """Make COCO's compressed run-length form of one mask: ``{"size": [h, w], "counts": ...}``."""
+        """Make COCO's compressed form of one mask: ``{"size": [h, w], "counts": text}``."""
         return {"size": list(self.size_hw), "counts": compress(run_lengths(self.full(i)))}
 
     @classmethod
