@@ -37,17 +37,21 @@ def draw(image: Image, result: Result) -> Image:
         _draw_detections(canvas, result.value, result)
     elif isinstance(result.value, Classes):
         _draw_classes(canvas, result.value, result)
+    else:
+        from edgecv import map_drawing
+
+        map_drawing.draw_map(canvas, result)
     return canvas
 
 
-def _scale(image: Image) -> tuple[float, int]:
+def text_scale(image: Image) -> tuple[float, int]:
     """Return the font scale and the line thickness that suit an image's size."""
     side = min(image.shape[:2])
     return max(0.35, side / 1000), max(1, round(side / 400))
 
 
 def _draw_detections(canvas: Image, detections: Detections, result: Result) -> None:
-    scale, thickness = _scale(canvas)
+    scale, thickness = text_scale(canvas)
     # Worst first, so that the best lie on top.
     for i in range(len(detections) - 1, -1, -1):
         x1, y1, x2, y2 = (round(float(v)) for v in detections.xyxy[i])
@@ -55,19 +59,19 @@ def _draw_detections(canvas: Image, detections: Detections, result: Result) -> N
         color = color_of(class_id)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness, cv2.LINE_AA)
         text = f"{label_of(result.labels, class_id)} {detections.score[i]:.2f}"
-        _write(canvas, text, (x1, y1), color, scale, thickness)
+        write(canvas, text, (x1, y1), color, scale, thickness)
 
 
 def _draw_classes(canvas: Image, classes: Classes, result: Result) -> None:
-    scale, thickness = _scale(canvas)
+    scale, thickness = text_scale(canvas)
     (_, height), base = cv2.getTextSize("Ag", _FONT, scale, thickness)
     for line, (class_id, score) in enumerate(classes):
         y = (line + 1) * (height + 2 * base)
         text = f"{score:.2f} {label_of(result.labels, class_id)}"
-        _write(canvas, text, (0, y), color_of(class_id), scale, thickness)
+        write(canvas, text, (0, y), color_of(class_id), scale, thickness)
 
 
-def _write(
+def write(
     canvas: Image,
     text: str,
     at: tuple[int, int],
