@@ -44,14 +44,14 @@ def draw(image: Image, result: Result) -> Image:
     return canvas
 
 
-def text_scale(image: Image) -> tuple[float, int]:
+def _scale(image: Image) -> tuple[float, int]:
     """Return the font scale and the line thickness that suit an image's size."""
     side = min(image.shape[:2])
     return max(0.35, side / 1000), max(1, round(side / 400))
 
 
 def _draw_detections(canvas: Image, detections: Detections, result: Result) -> None:
-    scale, thickness = text_scale(canvas)
+    scale, thickness = _scale(canvas)
     # Worst first, so that the best lie on top.
     for i in range(len(detections) - 1, -1, -1):
         x1, y1, x2, y2 = (round(float(v)) for v in detections.xyxy[i])
@@ -59,19 +59,19 @@ def _draw_detections(canvas: Image, detections: Detections, result: Result) -> N
         color = color_of(class_id)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness, cv2.LINE_AA)
         text = f"{label_of(result.labels, class_id)} {detections.score[i]:.2f}"
-        write(canvas, text, (x1, y1), color, scale, thickness)
+        _write(canvas, text, (x1, y1), color, scale, thickness)
 
 
 def _draw_classes(canvas: Image, classes: Classes, result: Result) -> None:
-    scale, thickness = text_scale(canvas)
+    scale, thickness = _scale(canvas)
     (_, height), base = cv2.getTextSize("Ag", _FONT, scale, thickness)
     for line, (class_id, score) in enumerate(classes):
         y = (line + 1) * (height + 2 * base)
         text = f"{score:.2f} {label_of(result.labels, class_id)}"
-        write(canvas, text, (0, y), color_of(class_id), scale, thickness)
+        _write(canvas, text, (0, y), color_of(class_id), scale, thickness)
 
 
-def write(
+def _write(
     canvas: Image,
     text: str,
     at: tuple[int, int],

@@ -5,7 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edgecv.drawing import color_of, text_scale, write
+from edgecv.drawing import _scale as text_scale
+from edgecv.drawing import _write as write
+from edgecv.drawing import color_of
 from edgecv.result import Result
 from edgecv.results import label_of
 from edgecv.results.anomaly import AnomalyMap

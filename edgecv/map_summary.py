@@ -97,8 +97,15 @@ class MapSummary(Record):
         rows, columns = (int(n) for n in grid["size_hw"])
         steps = np.frombuffer(raw, "<u2").astype(np.uint16).reshape(rows, columns)
         height, width = (int(n) for n in data["size_hw"])
-        numbers = (float(v) for v in (data["low"], data["high"], data["mean"]))
-        return cls((height, width), *numbers, float(grid["low"]), float(grid["high"]), steps)
+        return cls(
+            (height, width),
+            float(data["low"]),
+            float(data["high"]),
+            float(data["mean"]),
+            float(grid["low"]),
+            float(grid["high"]),
+            steps,
+        )
 
     def apart(self, expected: MapSummary) -> tuple[float, float]:
         """Compare with a recorded map.

@@ -20,7 +20,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     ["errors", "plugins", "record", "types"],
     ["boxes", "geometry", "masks", "schema", "members", "host", "hints", "image_files",
-     "exif", "session", "onnx_file", "external_data", "image_header", "card", "map_summary"],
+     "exif", "session", "onnx_file", "external_data", "image_header", "card", "map_summary",
+     "antialias"],
     ["manifest", "results"],
     ["bundle", "codecs", "foreign", "head", "truth", "metric"],
     ["bundle_writer", "preprocess", "candidates", "head_check", "dataset", "average_precision",
