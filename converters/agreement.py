@@ -11,13 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecv import plugins
 from edgecv.dataset import Dataset, Sample
 from edgecv.errors import DatasetError, ImageError
 from edgecv.evaluation import evaluate
+from edgecv.map_files import encode_map
+from edgecv.map_truth import SemanticTruth
 from edgecv.model import Model
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
+from edgecv.results.semantic import UNSEEN, SemanticMap
 from edgecv.truth import BoxTruth, ClassTruth, Truth
 
 
@@ -29,7 +34,18 @@ def _best_class(result: Classes) -> Truth | None:
     return ClassTruth(int(result.class_id[0])) if len(result) else None
 
 
-_TRUTH: Mapping[str, Callable[[Any], Truth | None]] = {"detect": _boxes, "classify": _best_class}
+def _class_map(result: SemanticMap) -> Truth:
+    # As a file in memory: a few kilobytes, where the maps of all images would fill it.
+    ids = np.where(result.class_id == UNSEEN, _NOT_COUNTED, result.class_id)
+    return SemanticTruth(encode_map(ids), ignore=_NOT_COUNTED)
+
+
+_NOT_COUNTED = 65535
+_TRUTH: Mapping[str, Callable[[Any], Truth | None]] = {
+    "detect": _boxes,
+    "classify": _best_class,
+    "semantic": _class_map,
+}
 
 
 def pseudo_truth(model: Model, images: Sequence[Path]) -> Dataset:

@@ -25,16 +25,23 @@ def draw_map(canvas: Image, result: Result) -> None:
     """Draw a result that is a map onto an image; does nothing for other results.
 
     Args:
-        canvas: (H, W, 3) uint8 BGR, of the size of the map; drawn on.
-        result: in source pixels.
+        canvas: (H, W, 3) uint8 BGR, of the size of the map or scaled; drawn on.
+        result: in source pixels. Of one that was read from JSON the coarse grid is drawn.
     """
     value = result.value
     if isinstance(value, SemanticMap):
         _draw_semantic(canvas, value, result)
-    elif isinstance(value, DepthMap) and value.depth.size:
+    elif isinstance(value, DepthMap) and len(value):
         _draw_depth(canvas, value)
-    elif isinstance(value, AnomalyMap) and value.heat.size:
+    elif isinstance(value, AnomalyMap) and len(value):
         _draw_anomaly(canvas, value)
+
+
+def _fitted(values: Array, canvas: Image, kind: int = cv2.INTER_LINEAR) -> Array:
+    """Bring a map (h, w) to the size of the canvas."""
+    if values.shape == canvas.shape[:2]:
+        return values
+    return np.asarray(cv2.resize(values, canvas.shape[1::-1], interpolation=kind))
 
 
 def _draw_semantic(canvas: Image, found: SemanticMap, result: Result) -> None:
@@ -45,23 +52,23 @@ def _draw_semantic(canvas: Image, found: SemanticMap, result: Result) -> None:
     colors = np.zeros((max(areas) + 2, 3), np.uint8)  # the last one is for unseen pixels
     tinted = np.zeros(len(colors), bool)
     shown = [c for c in areas if not _is_background(c, result, len(areas))]
-    for class_id in shown:
-        colors[class_id], tinted[class_id] = color_of(class_id), True
-    # 1/255 steps of opacity, a row block at a time: no second image of floats.
+    for shown_id in shown:
+        colors[shown_id], tinted[shown_id] = color_of(shown_id), True
+    class_id = _fitted(found.class_id, canvas, cv2.INTER_NEAREST)
+    # A row block at a time: no second image beside it.
     for start in range(0, len(canvas), 256):
         rows = slice(start, start + 256)
-        where = tinted[found.class_id[rows]]
-        mixed = cv2.addWeighted(
-            canvas[rows], 1 - _OPACITY, colors[found.class_id[rows]], _OPACITY, 0
-        )
+        where = tinted[class_id[rows]]
+        mixed = cv2.addWeighted(canvas[rows], 1 - _OPACITY, colors[class_id[rows]], _OPACITY, 0)
         np.copyto(canvas[rows], mixed, where=where[..., None])
     scale, thickness = text_scale(canvas)
     (_, height), base = cv2.getTextSize("Ag", cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
     line = height + 2 * base
     listed = sorted(shown, key=lambda c: -areas[c])[: max(1, len(canvas) // line)]
-    for i, class_id in enumerate(listed):
-        name = f"{label_of(result.labels, class_id)} {areas[class_id] / found.class_id.size:.0%}"
-        write(canvas, name, (0, (i + 1) * line), color_of(class_id), scale, thickness)
+    for i, listed_id in enumerate(listed):
+        share = areas[listed_id] / found.class_id.size
+        text = f"{label_of(result.labels, listed_id)} {share:.0%}"
+        write(canvas, text, (0, (i + 1) * line), color_of(listed_id), scale, thickness)
 
 
 def _is_background(class_id: int, result: Result, classes: int) -> bool:
@@ -72,26 +79,27 @@ def _is_background(class_id: int, result: Result, classes: int) -> bool:
 
 def _draw_depth(canvas: Image, found: DepthMap) -> None:
     """Replace the image by the depth in colours, near in warm ones, with a scale of its numbers."""
-    near = found.depth if found.kind == "inverse" else -found.depth
+    depth = _fitted(found.depth if found.depth.size else found.summary.cells(), canvas)
+    near = depth if found.kind == "inverse" else -depth
     canvas[:] = _colored(near, float(near.min()), float(near.max()), cv2.COLORMAP_INFERNO)
-    low, high = float(found.depth.min()), float(found.depth.max())
     unit = " m" if found.kind == "metric" else ""
-    _write_line(canvas, f"{found.kind} depth {low:.3g} to {high:.3g}{unit}")
+    summary = found.summary
+    _write_line(canvas, f"{found.kind} depth {summary.low:.3g} to {summary.high:.3g}{unit}")
 
 
 def _draw_anomaly(canvas: Image, found: AnomalyMap) -> None:
     """Lay the heat over the image, outline what reaches the threshold, and write the score."""
-    low, high = float(found.heat.min()), float(found.heat.max())
+    values = _fitted(found.heat if found.heat.size else found.summary.cells(), canvas)
+    low, high = float(values.min()), float(values.max())
     if found.threshold is not None:
         # The threshold lies in the middle of the colours, so that normal images look cool.
         low, high = min(low, 0.0), max(high, 2 * found.threshold)
-    heat = _colored(found.heat, low, high, cv2.COLORMAP_TURBO)
+    heat = _colored(values, low, high, cv2.COLORMAP_TURBO)
     cv2.addWeighted(canvas, 1 - _OPACITY, heat, _OPACITY, 0, canvas)
     mask = found.mask
     if mask is not None and mask.any():
-        contours, _ = cv2.findContours(
-            mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-        )
+        outlined = _fitted(mask.astype(np.uint8), canvas, cv2.INTER_NEAREST)
+        contours, _ = cv2.findContours(outlined, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(canvas, contours, -1, _OUTLINE, text_scale(canvas)[1])
     verdict = {None: "", True: " anomalous", False: " normal"}[found.anomalous]
     _write_line(canvas, f"score {found.score:.3g}{verdict}")
