@@ -56,9 +56,17 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     elif task == "classify":
         head = "softmax"
         options["logits"] = False
+    elif task == "semantic":
+        head = "semantic"
+    elif task == "depth":
+        head = "depth"
+        options["kind"] = "metric"
     pixels: dict[str, Any] = {"color": "rgb", "mean": (0.0, 0.0, 0.0), "std": (255.0,) * 3}
     if task == "classify":
         pixels |= {"resize": "crop", "crop_ratio": 1.0}
+    elif task == "depth":
+        # As its own predictions are, observed to the bit with version 8.4.190.
+        pixels |= {"resize": "stretch", "interpolation": "linear"}
     else:
         pixels |= {"resize": "letterbox", "rounding": "round", "pad_value": 114}
     return Hints(
@@ -67,7 +75,7 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
         task=task or None,
         head=head,
         head_options=options,
-        labels=_labels(raw.get("names"), path),
+        labels=None if task == "depth" else _labels(raw.get("names"), path),
         size_hw=_size(raw.get("imgsz"), path),
         description=_text(raw.get("description")),
         license=_text(raw.get("license")),
