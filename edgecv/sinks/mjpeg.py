@@ -31,8 +31,8 @@ _RATE_S = 5.0
 _CLIENT_TIMEOUT_S = 10.0
 _LET_GO_S = 1.0
 _POLICY = (
-    "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "frame-ancestors 'none'"
+    "default-src 'self'; img-src 'self' data:; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; frame-ancestors 'none'"
 )
 _PAGE = Path(__file__).with_suffix(".html")
 
@@ -206,14 +206,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
         shown, pause_s = 0, 1 / self.server.options.max_fps
+        # The boundary follows each picture at once: browsers show a part when they see its end.
+        self.wfile.write(f"--{_BOUNDARY}\r\n".encode())
         while not self.server.stopping.is_set():
             newest = channel.wait(shown, 0.25)
             if newest == shown:
                 continue
             shown = newest
             picture = channel.picture()
-            head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}"
-            self.wfile.write(head.encode() + b"\r\n\r\n" + picture + b"\r\n")
+            head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+            self.wfile.write(head.encode() + picture + f"\r\n--{_BOUNDARY}\r\n".encode())
             self.server.stopping.wait(pause_s)
 
 
