@@ -135,7 +135,7 @@ def _kernel(x: Array, filter: str) -> Array:
     """Return the filter's value at distances in destination pixels."""
     x = np.abs(x)
     if filter == "linear":
-        return np.maximum(1 - x, 0)
+        return np.asarray(np.maximum(1 - x, 0))
     a = -0.5
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = ((x - 5) * x + 8) * x * a - 4 * a
