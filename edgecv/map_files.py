@@ -15,7 +15,7 @@ import numpy as np
 
 from edgecv import codecs, image_header
 from edgecv.errors import ImageError
-from edgecv.types import Array
+from edgecv.types import Array, Float32
 
 SUFFIXES = (".png", ".PNG", ".bmp")
 
@@ -68,6 +68,26 @@ def read_map(source: Path | bytes, *, where: str = "") -> Array:
         # OpenCV spreads the levels of 1, 2 and 4 bits over 0-255.
         values = values // (255 // (2**depth - 1))
     return np.asarray(values)
+
+
+def read_array(path: Path) -> Float32:
+    """Read a .npy file with a number for each pixel, (H, W) float32.
+
+    Raises:
+        ImageError: it cannot be read, is too large, or holds something else.
+    """
+    try:
+        # Mapped, so that the header is looked at before anything of its size is read.
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        if values.ndim != 2 or values.dtype.kind not in "fiu":
+            raise ValueError(f"it holds {values.dtype} {list(values.shape)}")
+        if values.size > codecs.DEFAULT.max_pixels:
+            raise ValueError(f"it holds {values.size} values")
+        return np.array(values, np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageError(
+            "not a map", where=str(path), expected="(H, W) numbers", got=str(error)[:120]
+        ) from error
 
 
 def encode_map(values: Array) -> bytes:

@@ -10,9 +10,9 @@ from typing import Self
 import numpy as np
 
 from edgecv.dataset import Problem, Sample
-from edgecv.errors import ImageError
-from edgecv.map_files import SUFFIXES, read_map
-from edgecv.types import Array, Int32
+from edgecv.errors import DatasetError, ImageError
+from edgecv.map_files import SUFFIXES, read_array, read_map
+from edgecv.types import Array, Float32, Int32
 
 IGNORE = 255
 """Value of pixels that are neither right nor wrong, in the masks of COCO, VOC and Cityscapes."""
@@ -87,29 +87,111 @@ class SemanticTruth:
         return np.asarray(ids[values])
 
 
-def class_map_samples(
-    images: Iterable[Path], folder_of: Callable[[Path], Path], num_classes: int
+@dataclass(frozen=True, slots=True)
+class DepthTruth:
+    """The true depth of pixels.
+
+    Attributes:
+        source: a file of depths, or the bytes of a PNG of them.
+        scale: metres for a level of a PNG; .npy files are in metres.
+    """
+
+    source: Path | bytes
+    scale: float = 1.0
+
+    def in_pixels(self, size_hw: tuple[int, int]) -> Self:
+        """Return itself: a map is in pixels."""
+        del size_hw
+        return self
+
+    def with_classes(self, table: Int32) -> Self:
+        """Return itself: there are no classes."""
+        del table
+        return self
+
+    def read(self, size_hw: tuple[int, int]) -> Float32:
+        """Read the map.
+
+        Args:
+            size_hw: (height, width) of the image.
+
+        Returns:
+            (H, W) float32 metres; what is not above 0 and finite is not known.
+
+        Raises:
+            ImageError: it cannot be read, or has another size.
+        """
+        where = str(self.source) if isinstance(self.source, Path) else "depth map"
+        if isinstance(self.source, Path) and self.source.suffix == ".npy":
+            values = read_array(self.source)
+        else:
+            values = np.asarray(read_map(self.source, where=where) * self.scale, np.float32)
+        if values.shape != tuple(size_hw):
+            raise ImageError(
+                "the depth map is of another size than its image",
+                where=where,
+                expected=f"{size_hw[1]} x {size_hw[0]}",
+                got=" x ".join(map(str, values.shape[::-1])),
+            )
+        return values
+
+
+def map_samples(
+    images: Iterable[Path],
+    folder_of: Callable[[Path], Path],
+    task: str,
+    *,
+    num_classes: int,
+    depth_scale: object = None,
+    where: str = "",
 ) -> tuple[list[Sample], list[Problem]]:
-    """Pair images with class maps of the same stem.
+    """Pair images with maps of the same stem.
 
     Args:
         images: files, which need not exist.
         folder_of: an image's path -> the folder of its map.
+        task: ``semantic`` or ``depth``.
         num_classes: classes that the data has.
+        depth_scale: metres for a level of a PNG, as text; None where it is not said.
+        where: what an error calls the data.
 
     Returns:
         The pairs, and what was left out: images that do not exist, or have no map.
+
+    Raises:
+        DatasetError: a depth map is a PNG, and its scale is not known.
     """
+    suffixes = (".npy", *SUFFIXES) if task == "depth" else SUFFIXES
     samples: list[Sample] = []
     problems: list[Problem] = []
     for image in images:
         folder = folder_of(image)
-        files = [folder / f"{image.stem}{suffix}" for suffix in SUFFIXES]
+        files = [folder / f"{image.stem}{suffix}" for suffix in suffixes]
         file = next((file for file in files if file.is_file()), None)
         if not image.is_file():
             problems.append(Problem(str(image), "no such image", image=True))
         elif file is None:
-            problems.append(Problem(str(image), f"no class map in {folder}", image=True))
-        else:
+            word = "class" if task == "semantic" else task
+            problems.append(Problem(str(image), f"no {word} map in {folder}", image=True))
+        elif task == "semantic":
             samples.append(Sample(image, SemanticTruth(file, num_classes)))
+        elif file.suffix == ".npy":
+            samples.append(Sample(image, DepthTruth(file)))
+        else:
+            samples.append(Sample(image, DepthTruth(file, _scale(depth_scale, where))))
     return samples, problems
+
+
+def _scale(said: object, where: str) -> float:
+    try:
+        scale = float(str(said))
+    except ValueError:
+        scale = 0.0
+    if not 0 < scale < np.inf:
+        raise DatasetError(
+            "",
+            where=f"{where}: depth_scale",
+            expected="metres for a level of the PNG depth maps, such as 0.001",
+            got=repr(said),
+        )
+    return scale

@@ -17,15 +17,12 @@ from tests import models
 H, W = models.SIZE_HW
 
 
-def model(path: Path, split: int, task: str = "semantic") -> edgecv.Model:
+def model(path: Path, split: int) -> edgecv.Model:
     """Open a null model that sees class 1 right of column `split`, else class 0."""
     scores = np.zeros((2, H, W))
     scores[1] = np.where(np.arange(W) >= split, 1, -1)
-    if task == "depth":
-        output = models.tensor("y", [1, H, W], values=scores[1].ravel().tolist())
-    else:
-        output = models.tensor("y", [1, 2, H, W], values=scores.ravel().tolist())
-    hints = Hints(head=task, resize="stretch")
+    output = models.tensor("y", [1, 2, H, W], values=scores.ravel().tolist())
+    hints = Hints(head="semantic", resize="stretch")
     return edgecv.load(models.null_model(path, [output]), hints=hints, trusted=True)
 
 
@@ -58,9 +55,29 @@ def test_what_a_crop_does_not_see_does_not_count(tmp_path: Path) -> None:
         assert agreement(source, truth) == 1.0
 
 
-def test_depth_cannot_stand_for_truth(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["inverse", "relative", "metric"])
+def test_depth_stands_for_truth(tmp_path: Path, kind: str) -> None:
+    ramp = np.tile(np.linspace(1, 6, W), (H, 1))
+    other = ramp.copy()
+    other[:, ::2] = 6
+
+    def depth(values: np.ndarray, name: str) -> edgecv.Model:
+        output = models.tensor("y", [1, H, W], values=values.ravel().tolist())
+        path = models.null_model(tmp_path / f"{name}.null.json", [output])
+        hints = Hints(head="depth", head_options={"kind": kind}, resize="stretch")
+        return edgecv.load(path, hints=hints, trusted=True)
+
+    with depth(ramp, "a") as source:
+        truth = pseudo_truth(source, images(tmp_path))
+        assert agreement(source, truth) == 1.0
+    with depth(other, "b") as worse:
+        assert agreement(worse, truth) < 0.8
+
+
+def test_anomalies_cannot_stand_for_truth(tmp_path: Path) -> None:
+    path = models.null_model(tmp_path / "d.null.json", [models.tensor("y", [1, H, W])])
     with (
-        model(tmp_path / "d.null.json", 5, "depth") as source,
+        edgecv.load(path, hints=Hints(head="anomaly"), trusted=True) as source,
         pytest.raises(DatasetError, match="results of this task cannot stand for truth"),
     ):
         pseudo_truth(source, images(tmp_path))

@@ -35,7 +35,7 @@ def test_the_grid_holds_the_means_of_cells():
     cells = MapSummary.of(values).cells()
     assert cells.shape == (16, 32)
     assert cells[0, 0] == 16
-    assert cells[2, 1] == pytest.approx(4, abs=16 / 65535)
+    assert cells[2, 1] == pytest.approx(4, abs=8 / 65535)
     assert np.count_nonzero(cells) == 2
 
 

@@ -18,6 +18,8 @@ from edgecv.result import Result
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
 
+_MAPS = ("semantic", "depth", "anomaly")
+
 
 @click.command("predict")
 @click.argument("model", type=click.Path(path_type=Path))
@@ -98,8 +100,10 @@ def _sentence(result: Result, model: Model) -> str:
             found += f" ({value.dropped} dropped: beyond a bound, or not finite)"
     elif isinstance(value, Classes):
         found = ", ".join(f"{_name(model, c)} {s:.2f}" for c, s in list(value)[:3])
-    else:
+    elif model.task in _MAPS:
         found = _map_sentence(value, model, height * width)
+    else:
+        found = model.task
     return f"{result.source} {width}x{height}: {found} ({result.timings_ms.total:.1f} ms)"
 
 
