@@ -21,6 +21,7 @@ UNSEEN = -1
 """Class id of pixels that the model did not see, because a centre crop cut them away."""
 
 _COUNTED_ROWS = 256
+_STRIP_ROWS = 64  # of the source; a strip of a 4K image stays in the cache
 
 
 class SemanticMap(Record):
@@ -154,8 +155,8 @@ class SemanticScores(Record):
     def to_source(self, geometry: Geometry) -> SemanticMap:
         """Interpolate the scores to source size and take the best class of each pixel.
 
-        One class is held at source size at a time, so memory does not grow with the classes; those
-        that cannot win anywhere are left out beforehand.
+        Some rows of the source are decided at a time, one class after the other, so memory does
+        not grow with the classes; those that cannot win there are left out.
         """
         height, width = geometry.source_hw
         if len(self.scores) == 1:
@@ -163,32 +164,45 @@ class SemanticScores(Record):
             best_class = found.astype(np.int16)
         else:
             best_class = np.zeros((height, width), np.int16)
-            best: Float32 | None = None
-            for class_id in _contenders(self.scores):
-                score = geometry.mask_to_source(self.scores[class_id])
-                if best is None:
-                    best = score
-                    best_class[:] = class_id
-                    continue
-                better = score > best
-                best_class[better] = class_id
-                np.copyto(best, score, where=better)
-        rows, columns = geometry.visible()
-        if rows != slice(0, height) or columns != slice(0, width):
+            may_win = _contenders(self.scores)
+            for start in range(0, height, _STRIP_ROWS):
+                rows = slice(start, min(start + _STRIP_ROWS, height))
+                self._decide(geometry, rows, may_win, best_class[rows])
+        visible = geometry.visible()
+        if visible != (slice(0, height), slice(0, width)):
             seen = np.full((height, width), UNSEEN, np.int16)
-            seen[rows, columns] = best_class[rows, columns]
+            seen[visible] = best_class[visible]
             best_class = seen
         return SemanticMap(best_class)
 
+    def _decide(self, geometry: Geometry, rows: slice, may_win: Array, out: Array) -> None:
+        """Write the best class of each pixel of some rows of the source into `out`."""
+        first, last, _ = geometry.mask_rows(self.scores.shape[1], rows)
+        # A contender's mark covers the places around it: one more row is none too few.
+        near = may_win[:, first[0] : last[-1] + 2].any(axis=1)
+        best: Float32 | None = None
+        for class_id in np.flatnonzero(near):
+            score = geometry.rows_to_source(self.scores[class_id], rows)
+            if best is None:
+                best = score
+                out[:] = class_id
+                continue
+            # Whole arrays: faster than picking what is better.
+            np.copyto(out, np.int16(class_id), where=score > best)
+            np.maximum(best, score, out=best)
 
-def _contenders(scores: Float32) -> list[int]:
-    """List the classes that may win at some place between the points of a map.
+
+def _contenders(scores: Float32) -> Array:
+    """Tell on which rows of a map a class may win at some place between the map's points.
 
     A bilinear value lies between the lowest and the highest of its four neighbours. Where some
     class's lowest is above another's highest, the other cannot win.
 
     Args:
         scores: (C, h, w) float32.
+
+    Returns:
+        (C, h) bool; a row stands for the places between it and the row above.
     """
     import cv2  # late: results are imported by programs that do nothing with maps
 
@@ -197,11 +211,8 @@ def _contenders(scores: Float32) -> list[int]:
     floor = cv2.erode(scores[0], square, borderType=border)
     for score in scores[1:]:
         np.maximum(floor, cv2.erode(score, square, borderType=border), out=floor)
-    return [
-        class_id
-        for class_id, score in enumerate(scores)
-        if (cv2.dilate(score, square, borderType=border) >= floor).any()
-    ]
+    highest = (cv2.dilate(score, square, borderType=border) for score in scores)
+    return np.stack([(high >= floor).any(axis=1) for high in highest])
 
 
 RESULT = SemanticMap
