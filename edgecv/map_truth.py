@@ -18,6 +18,9 @@ IGNORE = 255
 """Value of pixels that are neither right nor wrong, in the masks of COCO, VOC and Cityscapes."""
 
 
+_IGNORE_16_BITS = 65535  # where 255 is a class
+
+
 @dataclass(frozen=True, slots=True)
 class SemanticTruth:
     """The true class of each pixel.
@@ -174,7 +177,8 @@ def map_samples(
             word = "class" if task == "semantic" else task
             problems.append(Problem(str(image), f"no {word} map in {folder}", image=True))
         elif task == "semantic":
-            samples.append(Sample(image, SemanticTruth(file, num_classes)))
+            ignore = IGNORE if num_classes <= IGNORE else _IGNORE_16_BITS
+            samples.append(Sample(image, SemanticTruth(file, num_classes, ignore)))
         elif file.suffix == ".npy":
             samples.append(Sample(image, DepthTruth(file)))
         else:
