@@ -139,6 +139,53 @@ class DepthTruth:
         return values
 
 
+@dataclass(frozen=True, slots=True)
+class AnomalyTruth:
+    """Whether an image is out of the ordinary, and where.
+
+    Attributes:
+        anomalous: whether it is.
+        mask: a file that is above 0 where; None where that is not known, or there is nothing.
+    """
+
+    anomalous: bool
+    mask: Path | None = None
+
+    def in_pixels(self, size_hw: tuple[int, int]) -> Self:
+        """Return itself: a map is in pixels."""
+        del size_hw
+        return self
+
+    def with_classes(self, table: Int32) -> Self:
+        """Return itself: there are no classes."""
+        del table
+        return self
+
+    def read(self, size_hw: tuple[int, int]) -> Array | None:
+        """Read the mask.
+
+        Args:
+            size_hw: (height, width) of the image.
+
+        Returns:
+            (H, W) bool; None of an anomaly without a mask.
+
+        Raises:
+            ImageError: it cannot be read, or has another size.
+        """
+        if self.mask is None:
+            return None if self.anomalous else np.zeros(size_hw, bool)
+        values = read_map(self.mask)
+        if values.shape != tuple(size_hw):
+            raise ImageError(
+                "the mask is of another size than its image",
+                where=str(self.mask),
+                expected=f"{size_hw[1]} x {size_hw[0]}",
+                got=f"{values.shape[1]} x {values.shape[0]}",
+            )
+        return np.asarray(values > 0)
+
+
 def map_samples(
     images: Iterable[Path],
     folder_of: Callable[[Path], Path],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "--data",
     required=True,
     type=click.Path(exists=True, path_type=Path),
-    help="data.yaml, COCO JSON, a Pascal VOC folder, or a folder of class folders.",
+    help="data.yaml, COCO JSON, a Pascal VOC or MVTec folder, or a folder of class folders.",
 )
 @click.option("--split", default="val", show_default=True, help="Part of the data to measure.")
 @click.option(
