@@ -38,8 +38,9 @@ class TrackerOptions(Record, kw_only=True):
         across_classes: let a track go on with a detection of another class. By default an id
             never changes its class.
         appearance_weight: share of the embeddings in the cost of a pair, where there are any.
-        appearance_distance: up to this cosine distance (1 - cosine) an object is known again by
-            its embedding alone, where motion makes it possible.
+        appearance_distance: up to this cosine distance (1 - cosine) an object that was out of
+            sight is taken for the same: where it is expected, and else wherever its motion makes
+            it possible.
         max_tracks: more are not kept; those unseen for longest go first.
     """
 

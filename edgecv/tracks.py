@@ -14,7 +14,7 @@ from edgecv.results.detections import Detections
 from edgecv.tracker import TrackerOptions
 from edgecv.types import Array, Float32
 
-_EMBEDDING_KEPT = 0.9  # of a track's embedding at each new one: JDE (Wang et al. 2020), section 3.5
+_EMBEDDING_KEPT = 0.9  # of a track's embedding at each new one: JDE (Wang et al. 2020)
 _CHI2_2D_95 = 5.991  # 95 % quantile of the chi-square distribution with 2 degrees of freedom
 
 
@@ -135,6 +135,9 @@ class Tracks:
             known = self.embedding[rows].any(axis=1)
             unlike = np.clip(cosine_distance(self.embedding[rows], looks[columns]), 0, 1)
             cost[known] = (1 - share) * cost[known] + share * unlike[known]
+            # Where it is expected, another may have come meanwhile.
+            gone = known & self.lost[rows]
+            cost[gone[:, None] & (unlike > self._options.appearance_distance)] = np.inf
         cost[(overlap < min_iou) | (overlap <= 0)] = np.inf
         cost[self.other_class(rows, detections, columns)] = np.inf
         return cost
