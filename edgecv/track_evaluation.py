@@ -125,7 +125,8 @@ def evaluate_tracker(
         tracker: makes a new one for each sequence.
         data: a sequence's folder (``img1``, ``gt/gt.txt``, ``seqinfo.ini``), or a folder of such.
         name: how to call model and tracker in the report.
-        label: class that is followed; None takes what the model calls a person, or its only class.
+        label: class that is followed, or ``*`` for all; None takes what the model calls a person,
+            or its only class.
         confidence: threshold of the model; None takes the lowest score that the tracker uses.
         frame_rate: frames a second; None takes that of ``seqinfo.ini``.
         min_visibility: true boxes less visible than this do not count.
@@ -219,6 +220,8 @@ def _class_of(labels: Sequence[str], label: str | None) -> int | None:
     Raises:
         UsageError: no such class, or several and none is called a person.
     """
+    if label == "*":
+        return None
     known = [name.lower() for name in labels]
     wanted = _PEOPLE if label is None else (label.lower(),)
     for name in wanted:
@@ -231,5 +234,5 @@ def _class_of(labels: Sequence[str], label: str | None) -> int | None:
         where="label",
         expected=f"one of {', '.join(labels[:20])}",
         got=repr(label) if label else None,
-        remedy="name it with --class" if not label else None,
+        remedy="name it with --class, '*' for all" if not label else None,
     )
