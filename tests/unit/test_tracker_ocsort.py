@@ -31,7 +31,7 @@ def test_who_stopped_while_hidden_is_found_where_it_was_seen() -> None:
 
 @pytest.mark.parametrize("missed", [1, 5, 12])
 def test_the_way_while_hidden_is_made_good(missed: int) -> None:
-    """It came back lower than expected: now it is as if it had been seen all the way (re-update)."""
+    """It came back lower than expected: now it is as if it had been seen (re-update)."""
     hidden, seen = (create_tracker("ocsort", min_iou=0.01) for _ in range(2))
     for k in range(20):
         hidden.update(box(100), k / 25)
