@@ -273,13 +273,19 @@ def _hota(frames: Sequence[_Frame], sizes: Array, found_sizes: Array) -> tuple[A
         part = np.divide(frame.iou, all_of, out=np.zeros_like(frame.iou), where=all_of > _ROUNDING)
         shared[frame.truth[:, None], frame.found[None]] += part
     alike = shared / np.maximum(sizes[:, None] + found_sizes[None] - shared, _ROUNDING)
-    pairs = np.zeros((len(ALPHAS), *shared.shape), np.int64)
+    truth, found, iou = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
     for frame in frames:
-        gain = alike[frame.truth[:, None], frame.found[None]] * frame.iou
-        rows, columns = _most(gain)
-        reached = frame.iou[rows, columns][None] >= ALPHAS[:, None] - _ROUNDING
-        level, k = np.nonzero(reached)
-        pairs[level, frame.truth[rows[k]], frame.found[columns[k]]] += 1
-    union = sizes[None, :, None] + found_sizes[None, None] - pairs
-    association = (pairs * (pairs / np.maximum(union, 1))).sum(axis=(1, 2))
-    return pairs.sum(axis=(1, 2)), association
+        rows, columns = _most(alike[frame.truth[:, None], frame.found[None]] * frame.iou)
+        truth.append(frame.truth[rows])
+        found.append(frame.found[columns])
+        iou.append(frame.iou[rows, columns])
+    pairs, overlap = np.stack([np.concatenate(truth), np.concatenate(found)]), np.concatenate(iou)
+    matches, association = np.zeros(len(ALPHAS), np.int64), np.zeros(len(ALPHAS))
+    for level, alpha in enumerate(ALPHAS):
+        (rows, columns), times = np.unique(
+            pairs[:, overlap >= alpha - _ROUNDING], axis=1, return_counts=True
+        )
+        union = sizes[rows] + found_sizes[columns] - times
+        matches[level] = times.sum()
+        association[level] = (times * (times / union)).sum()
+    return matches, association

@@ -98,7 +98,8 @@ class Tracker(Protocol):
             detections: of one frame, N of them in any order; may be none.
             timestamp_s: when the frame was taken, in seconds on the stream's clock. The same time
                 as before is taken as another look at the same moment.
-            embeddings: (N, D) what each looks like, of any length but 0; or None.
+            embeddings: (N, D) what each looks like, of any length but 0, with the same D in every
+                frame; or None.
 
         Returns:
             The same detections in the same order, with `track_id` filled in: ids from 1 that this

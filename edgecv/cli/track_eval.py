@@ -157,6 +157,8 @@ def _print(report: TrackEvaluation) -> None:
         table.add_row(metric, _text(value), *others)
     screen = output.console()
     screen.print(table)
+    for name, reason in report.reasons.items():
+        screen.print(f"note: {name}: {reason}")
     if report.problems:
         screen.print(f"{len(report.problems)} images could not be run:")
         for problem in report.problems[:10]:

@@ -20,7 +20,7 @@ from edgecv import boxes
 from edgecv.association import NOBODY, Pairing, solver
 from edgecv.motion import Motion
 from edgecv.results.detections import Detections
-from edgecv.tracker import TrackerOptions, check_range, unit_embeddings
+from edgecv.tracker import TrackerOptions, check_range
 from edgecv.tracks import Tracks
 from edgecv.types import Array, Float32
 
@@ -74,7 +74,7 @@ class OcSort:
     ) -> Detections:
         """Give the detections of the next frame their ids; see `edgecv.tracker.Tracker`."""
         tracks, options = self._tracks, self.options
-        looks = unit_embeddings(detections, embeddings)
+        looks = tracks.check_looks(detections, embeddings)
         self._keep(tracks.advance(timestamp_s))
         high = np.flatnonzero(detections.score >= options.high_score)
         pairing = Pairing(len(tracks), len(detections))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,6 +206,9 @@ def test_embeddings_that_do_not_fit_are_an_error(name: str) -> None:
         tracker.update(box, 0.0, np.zeros((1, 4), np.float32))
     assert tracker.update(box, 0.0, np.ones((1, 4), np.float32)).track_id.tolist() == [1]
     assert tracker.update(Detections(), 0.1, np.zeros((0, 4), np.float32)).track_id.tolist() == []
+    with pytest.raises(UsageError, match="expected 4 numbers each; got 5"):
+        tracker.update(box, 0.2, np.ones((1, 5), np.float32))
+    assert tracker.update(box, 0.1, np.ones((1, 4), np.float32)).track_id.tolist() == [1]
 
 
 @each
@@ -308,6 +312,14 @@ def test_the_scale_of_the_image_does_not_matter(name: str, film: list, power: in
             one.update(frame, k / 10).track_id.tolist()
             == other.update(larger, k / 10).track_id.tolist()
         )
+
+
+@each
+def test_it_is_documented(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs/tracking.md").read_text()
+    assert f"| `{name}` |" in page
+    for option in plugins.load("trackers", name).Options.record_fields:
+        assert f"`{option}`" in page, option
 
 
 def test_an_unknown_tracker_lists_those_that_exist() -> None:

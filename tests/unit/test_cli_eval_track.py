@@ -59,6 +59,11 @@ def test_a_folder_of_sequences(tmp_path: Path) -> None:
     assert evaluate_results(tmp_path / "data", tmp_path).metrics["recall"] == 0.5
     with pytest.raises(DatasetError, match="one file for several sequences"):
         evaluate_results(tmp_path / "data", tmp_path / "A.txt")
+    nothing = evaluate_results(tmp_path / "data/B", tmp_path / "B.txt").to_json()
+    assert nothing["metrics"]["motp"] is None
+    assert nothing["reasons"] == dict.fromkeys(
+        ("motp", "idp", "precision"), "no box of a track was found"
+    )
     (tmp_path / "B.txt").unlink()
     with pytest.raises(DatasetError, match=r"B\.txt: cannot be read"):
         evaluate_results(tmp_path / "data", tmp_path)
