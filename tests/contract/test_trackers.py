@@ -135,6 +135,19 @@ def test_every_id_survives_a_third_of_the_frames_dropped(name: str, seed: int) -
 
 
 @each
+@pytest.mark.parametrize("seed", range(3))
+def test_a_queue_moves_on_by_more_than_its_gaps(name: str, seed: int) -> None:
+    """Counting frames instead of seconds would give everybody the id of who goes before."""
+    scene = Straight([[-60.0 * k, 100] for k in range(8)], [[250, 0]] * 8, (40, 80), jitter=0.5)
+    first = [k / 25 for k in range(10)]  # long enough to see how fast they are
+    rest = [t for t in frames(6, drop=0.5, seed=seed) if t > first[-1]]
+    assert np.diff(rest).max() * 250 > 60
+    ids = ids_of_each(follow(create_tracker(name), scene, first + rest))
+    assert ids == [{next(iter(found))} for found in ids]
+    assert len(set.union(*ids)) == 8
+
+
+@each
 @pytest.mark.parametrize("fps", [2, 5, 120])
 def test_time_is_in_seconds_whatever_the_frame_rate(name: str, fps: float) -> None:
     scene = Straight([[50, 100], [450, 240]], [[40, 0], [-40, 0]], (60, 90), jitter=0.5)

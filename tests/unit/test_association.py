@@ -52,6 +52,14 @@ def test_a_greedy_choice_would_be_worse() -> None:
     assert (rows.tolist(), columns.tolist()) == ([0, 1], [1, 0])
 
 
+def test_one_good_pair_is_better_than_two_bad_ones() -> None:
+    cost = np.array([[0.0, 0.9], [0.9, 5]])
+    rows, columns = assign(cost, 1.0)
+    assert (rows.tolist(), columns.tolist()) == ([0], [0])
+    rows, columns = assign(cost, 2.0)
+    assert (rows.tolist(), columns.tolist()) == ([0, 1], [1, 0])
+
+
 def test_nothing_to_pair() -> None:
     for shape in ((0, 0), (0, 3), (3, 0), (2, 2)):
         rows, columns = assign(np.full(shape, np.inf), 1.0)

@@ -79,6 +79,11 @@ def test_crossing_inside_then_trembling_beyond_the_end() -> None:
     assert run(level(), way) == (1, 0)
 
 
+def test_through_and_back_within_the_margin_and_then_around_the_end() -> None:
+    way = [(290, 50), (295, 101), (295, 99), (305, 99), (305, 150)]
+    assert run(level(), way) == (0, 0)
+
+
 def test_who_first_appears_on_the_line_has_no_side() -> None:
     assert run(level(), [(200, 99), (200, 150)]) == (0, 0)
     assert run(level(), [(200, 99), (200, 150), (200, 50)]) == (0, 1)

@@ -115,6 +115,15 @@ def test_another_scene_and_another_size_are_changes(scene: np.ndarray) -> None:
     assert gate.update(other[:120], 1.0)
 
 
+def test_a_new_scene_is_not_taken_for_noise(scene: np.ndarray) -> None:
+    camera, gate = Camera(1), MotionGate(MotionGateOptions(hold_s=0, refresh_s=1000))
+    other = cv2.flip(scene, 1)
+    faint = other.astype(float)
+    faint[100:120, 100:120] += 15
+    pictures = [camera(picture) for picture in (scene, scene, other, faint)]
+    assert run(gate, pictures) == [True, False, True, True]
+
+
 def test_tiny_dark_and_flat_pictures() -> None:
     for picture in (np.zeros((1, 1, 3)), np.zeros((50, 3, 3)), np.full((99, 99, 3), 255)):
         gate = MotionGate(MotionGateOptions(hold_s=0))

@@ -57,6 +57,15 @@ def test_directions_are_compared_over_seconds() -> None:
     assert turns[0] == pytest.approx([0, 0.5, 1], abs=1e-6)
 
 
+def test_directions_to_the_left_are_a_circle_too() -> None:
+    """Just above and just below of straight left are near each other, not 360 degrees apart."""
+    tracker = create_tracker("ocsort", momentum_s=0.1)
+    for k in range(10):
+        tracker.update(box(300 - 10 * k, 100 - 0.1 * k), k / 20)
+    turns = tracker._turns(np.array([0]), box(200, 100).xyxy)
+    assert 0 < turns[0, 0] < 0.02
+
+
 def test_a_track_that_was_seen_once_has_no_direction() -> None:
     tracker = create_tracker("ocsort")
     tracker.update(box(100), 0.0)
