@@ -156,6 +156,14 @@ def test_time_is_in_seconds_whatever_the_frame_rate(name: str, fps: float) -> No
 
 
 @each
+def test_who_stands_still_is_kept_by_a_look_now_and_then(name: str) -> None:
+    """A motion gate lets a frame through every five seconds."""
+    scene = Straight([[50, 100], [300, 100]], [[0, 0], [0, 0]], (40, 80), jitter=0.5)
+    times = frames(2) + [2 + 5.04 * k for k in range(1, 10)]
+    assert ids_of_each(follow(create_tracker(name), scene, times)) == [{1}, {2}]
+
+
+@each
 def test_objects_come_and_go(name: str) -> None:
     tracker = create_tracker(name)
     starts = np.arange(10) * 1.0
