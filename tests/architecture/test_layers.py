@@ -19,12 +19,15 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up; a module may import from its own line (unless it is a plug-in) and from below.
 LAYERS = [
     ["errors", "plugins", "record", "types"],
+    ["events", "blocking", "raw_frames", "planes"],
     ["boxes", "geometry", "masks", "schema", "members", "host", "hints", "image_files",
      "exif", "session", "onnx_file", "external_data", "image_header", "card"],
     ["manifest", "results"],
     ["bundle", "codecs", "foreign", "head", "truth", "metric"],
     ["bundle_writer", "preprocess", "candidates", "head_check", "dataset", "average_precision",
      "result", "probe", "class_map"],
+    ["source", "reconnect", "recording", "opencv_reader"],
+    ["pyav_reader"],
     ["heads", "backends", "datasets", "metrics", "sources", "trackers"],
     ["engines", "describe"],
     ["model"],
