@@ -100,6 +100,8 @@ class Planes(Record):
         import cv2
 
         small = [cv2.resize(p, (columns, rows), interpolation=interpolation) for p in self.planes]
+        # OpenCV takes what is blacker than black for black; so does this.
+        small[0] = cv2.max(small[0], 16)
         if self.format == "nv21":
             vu = small[1]
             small = [small[0], vu[..., 1], vu[..., 0]]
@@ -149,7 +151,7 @@ def as_planes(
     elif len(arrays) == 1:
         arrays = [_shaped(arrays[0], format, size_hw, where)]
     shapes = [array.shape for array in arrays]
-    size = (shapes[0][0], shapes[0][1]) if len(shapes[0]) >= 2 else (0, 0)
+    size = (shapes[0][0], shapes[0][1]) if shapes and len(shapes[0]) >= 2 else (0, 0)
     wanted = _shapes(format, size)
     if shapes != wanted or min(size) < 1 or size_hw not in (None, size):
         raise ImageError(

@@ -109,4 +109,4 @@ def equal_arrays(a: Array, b: Array) -> bool:
         return False
     # Two pictures of a live camera differ nearly everywhere: a few rows tell most of the time.
     step = max(1, a.shape[0] // 8)
-    return bool(np.arrayequal_arrays(a[::step], b[::step]) and np.arrayequal_arrays(a, b))
+    return bool(np.array_equal(a[::step], b[::step]) and np.array_equal(a, b))
