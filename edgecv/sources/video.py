@@ -6,6 +6,7 @@ videos that say that they lie on their side come upright. Non-square pixels are 
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -28,6 +29,8 @@ SUFFIXES = frozenset(
     )
 )
 """What counts as a video by its name."""
+
+_PREFIX = re.compile(r"[A-Za-z]\w+:")
 
 
 class Options(SourceOptions, kw_only=True):
@@ -52,9 +55,11 @@ class Options(SourceOptions, kw_only=True):
 
 def recognise(address: Address) -> bool:
     """Tell whether it is named as a video file, and no URL."""
-    if not isinstance(address, str) or ("://" in address and not address.startswith("file://")):
+    if not isinstance(address, str):
         return False
-    return Path(address).suffix.lower() in SUFFIXES and ":" not in Path(address).parts[0]
+    path = Path(address.removeprefix("file://"))
+    named = path.suffix.lower() in SUFFIXES
+    return named and (_PREFIX.match(str(path)) is None or path.is_file())
 
 
 def open_source(address: Address, options: Options, listener: events.Listener) -> VideoSource:

@@ -112,7 +112,9 @@ def test_a_model_takes_a_looked_at_frame_as_it_is() -> None:
 
 @pytest.mark.parametrize("resize", ["letterbox", "stretch", "crop", "letterbox-topleft"])
 @pytest.mark.parametrize("size", [(32, 32), (64, 96), (120, 200), (97, 61)])
-def test_planes_give_a_tensor_as_good_as_that_of_the_image(resize: str, size: tuple[int, int]) -> None:
+def test_planes_give_a_tensor_as_good_as_that_of_the_image(
+    resize: str, size: tuple[int, int]
+) -> None:
     blobs = np.random.default_rng(0).integers(0, 256, (8, 10, 3), np.uint8)
     true = cv2.resize(blobs, (160, 120), interpolation=cv2.INTER_CUBIC)
     planes = as_planes(cv2.cvtColor(true, cv2.COLOR_BGR2YUV_I420), "i420")
