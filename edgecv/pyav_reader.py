@@ -122,6 +122,7 @@ class PyavReader:
         self._container: Any = None
         self._stream: Any = None
         self._pictures: Iterator[Picture] | None = None
+        self._since = 0.0
         self.decoded = 0
 
     def open(self) -> None:
@@ -133,6 +134,7 @@ class PyavReader:
             StreamError: it cannot be opened, or holds no video.
         """
         av = load_av(self.address)
+        self._since = monotonic()
         try:
             self._container = av.open(
                 self.address,
@@ -256,12 +258,12 @@ class PyavReader:
         import av
 
         where = shown(self.address)
-        if isinstance(error, av.ExitError):
-            opening = what == "cannot be opened"
-            limit_s = (self._timeouts_s or (0, 0))[0 if opening else 1]
-            return StreamError(
-                f"no {'answer' if opening else 'data'} for {limit_s:g} s", where=where
-            )
+        opening = what == "cannot be opened"
+        limit_s = (self._timeouts_s or (float("inf"),) * 2)[0 if opening else 1]
+        # Interrupted while it opens RTSP, the library speaks of invalid data.
+        if isinstance(error, av.ExitError) or (opening and monotonic() - self._since >= limit_s):
+            missing = "answer" if opening else "data"
+            return StreamError(f"no {missing} for {limit_s:g} s", where=where)
         if isinstance(error, av.HTTPUnauthorizedError | av.HTTPForbiddenError):
             return StreamRefusedError(
                 "the server refuses",

@@ -151,6 +151,14 @@ def no_leak(patience_s: float = 5.0) -> Iterator[None]:
         time.sleep(0.02)
 
 
+def wait_for_readers(patience_s: float = 5.0) -> None:
+    """Wait until no thread of a source is left."""
+    deadline = time.monotonic() + patience_s
+    while left := [t.name for t in threading.enumerate() if t.name.startswith("edgecv")]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+
+
 def set_later(cancel: threading.Event, delay_s: float) -> Callable[[], float]:
     """Set `cancel` in a while; the returned function says how long ago that was."""
     when: list[float] = []

@@ -135,7 +135,9 @@ class RtspSource:
         """Set libavformat up; see the options of its demuxers and protocols."""
         options = {"analyzeduration": str(_MICRO), "probesize": str(_MICRO)}
         if self._options.low_latency:
-            options |= {"fflags": "nobuffer", "flags": "low_delay"}
+            # Not "fflags=nobuffer": it throws away what was read to recognise the stream, with its
+            # key picture, so the first frame would come a whole key interval later.
+            options["flags"] = "low_delay"
         if self._address.lower().startswith("rtsp"):
             options["rtsp_transport"] = self._options.transport
             # With UDP, packets that come out of order are waited for at most so long.
