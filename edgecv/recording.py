@@ -150,8 +150,9 @@ def read_recording(folder: Path) -> Iterator[Frame | events.Event]:
                     _check_header(entry, path)
                 else:
                     yield _entry(entry, folder, f"{path}: line {number + 1}")
-    except OSError as error:
-        raise StreamError("no recording", where=str(path), got=error.strerror) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        got = error.strerror if isinstance(error, OSError) else str(error)
+        raise StreamError("no recording", where=str(path), got=got) from None
 
 
 def _parse(line: bytes, where: str) -> dict[str, Any]:
