@@ -102,6 +102,7 @@ class PyavReader:
             of its arrival, and the end of the stream is a loss.
         threads: of the decoder; 0 leaves it to the library.
         skipped: is told of what could not be decoded: how much and why.
+        cancelled: asked between packets; once it says True, nothing more is read.
     """
 
     def __init__(
@@ -114,11 +115,12 @@ class PyavReader:
         live: bool = False,
         threads: int = 0,
         skipped: Callable[[int, str], None] = lambda count, reason: None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self.address = address
         self._options, self._format = dict(options or {}), format
         self._timeouts_s, self._live, self._threads = timeouts_s, live, threads
-        self._skipped = skipped
+        self._skipped, self._cancelled = skipped, cancelled
         self._container: Any = None
         self._stream: Any = None
         self._pictures: Iterator[Picture] | None = None
@@ -201,6 +203,8 @@ class PyavReader:
         last_s: float | None = None
         bad = 0
         for packet in self._packets():
+            if self._cancelled():
+                return
             arrival_s = monotonic()
             if packet.size and packet.is_corrupt:
                 self._skipped(1, "a packet that the container marks as corrupt")

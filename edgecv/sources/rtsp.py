@@ -117,6 +117,7 @@ class RtspSource:
             live=not options.finite,
             threads=options.threads,
             skipped=skipped,
+            cancelled=cancel.is_set,
         )
         # The library's own limits come first; looking a name up has none.
         limit_s = 2 * options.open_timeout_s + options.read_timeout_s

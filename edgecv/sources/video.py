@@ -113,7 +113,7 @@ class VideoSource:
             raise StreamError("no such file", where=self._path)
         self.skipped = 0
         options = self._options
-        reader = self._reader()
+        reader = self._reader(cancel)
         index = count = 0
         zero: float | None = None
         with closing(reader):
@@ -148,7 +148,7 @@ class VideoSource:
                 )
                 index += 1
 
-    def _reader(self) -> Any:
+    def _reader(self, cancel: threading.Event) -> Any:
         def skipped(count: int, reason: str) -> None:
             self.skipped += count
             self._listener(events.Skipped(self.stream, monotonic(), count, reason))
@@ -164,7 +164,10 @@ class VideoSource:
             else:
                 # The prefix keeps libavformat from reading a name such as "concat:a" as a command.
                 return pyav_reader.PyavReader(
-                    f"file:{self._path}", threads=self._options.threads, skipped=skipped
+                    f"file:{self._path}",
+                    threads=self._options.threads,
+                    skipped=skipped,
+                    cancelled=cancel.is_set,
                 )
         from edgecv.opencv_reader import OpencvReader
 

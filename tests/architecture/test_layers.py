@@ -121,6 +121,7 @@ def loaded_after(code: str) -> set[str]:
         "import edgecv.engines as d; [d.load_backend(n) for n in d.plugins.names('backends')]",
         "import edgecv.plugins as p; [p.load('heads', n) for n in p.names('heads')]",
         "import edgecv.preprocess, edgecv.codecs, edgecv.result",
+        "import edgecv.plugins as p; [p.load('sources', n) for n in p.names('sources')]",
     ],
 )
 def test_importing_loads_no_engine_and_nothing_heavy(code: str) -> None:

@@ -226,6 +226,29 @@ def test_without_pyav_opencv_reads(clip: Path, monkeypatch: pytest.MonkeyPatch) 
         frames(clip, reader="pyav")
 
 
+@pytest.mark.parametrize(
+    ("matrix", "full", "yuv"),
+    [
+        ("bt709", False, (63, 102, 240)),  # red, as the colour bars of BT.709 have it
+        ("bt470bg", False, (81, 90, 240)),  # and of BT.601
+        ("bt470bg", True, (76, 85, 255)),
+        ("unspecified", False, (81, 90, 240)),
+    ],
+)
+def test_colours_are_those_of_the_matrix_that_a_stream_names(matrix, full, yuv) -> None:
+    import av
+
+    from edgecv.pyav_reader import DecodedPixels
+
+    frame = av.VideoFrame(16, 16, "yuv420p")
+    for plane, value in zip(frame.planes, yuv, strict=True):
+        plane.update(bytes([value]) * plane.buffer_size)
+    frame.colorspace = {"bt709": 1, "bt470bg": 5, "unspecified": 2}[matrix]
+    frame.color_range = 2 if full else 1
+    image = DecodedPixels(frame).to_bgr()
+    assert np.abs(image.astype(int) - (0, 0, 255)).max() <= 3
+
+
 def test_the_readers_agree_on_the_pixels(clip: Path) -> None:
     for a, b in zip(*(frames(clip, reader=reader) for reader in READERS), strict=True):
         assert np.abs(a.image.astype(int) - b.image).max() <= 2
