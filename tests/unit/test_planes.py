@@ -193,8 +193,8 @@ def test_what_is_no_picture(format, data, size, message) -> None:
     assert "frame of door" in str(caught.value)
 
 
-def test_a_resize_before_the_conversion_is_closer_to_the_true_picture() -> None:
-    """Against the picture before its colours were halved, as `resized` promises."""
+def test_a_resize_before_the_conversion_is_as_close_to_the_true_picture() -> None:
+    """Against the picture before its colours were halved, within a tenth of a level, as `resized` promises."""
     rng = np.random.default_rng(3)
     for seed in range(4):
         blobs = rng.integers(0, 256, (12 + seed, 16, 3), np.uint8)
