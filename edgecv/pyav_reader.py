@@ -6,6 +6,7 @@ that it holds and no more. Not thread-safe: whoever opens a reader also reads an
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
@@ -118,6 +119,7 @@ class PyavReader:
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self.address = address
+        self._where = shown(address).removeprefix("file:")
         self._options, self._format = dict(options or {}), format
         self._timeouts_s, self._live, self._threads = timeouts_s, live, threads
         self._skipped, self._cancelled = skipped, cancelled
@@ -148,7 +150,7 @@ class PyavReader:
         except (av.FFmpegError, OSError, ValueError) as error:
             raise self._failure("cannot be opened", error) from None
         if not self._container.streams.video:
-            raise StreamError("holds no video", where=shown(self.address))
+            raise StreamError("holds no video", where=self._where)
         self._stream = self._container.streams.video[0]
         self._stream.codec_context.thread_type = "SLICE" if self._live else "AUTO"
         if self._threads:
@@ -161,18 +163,31 @@ class PyavReader:
         return float(start * self._stream.time_base) if start is not None else 0.0
 
     def seek(self, timestamp_s: float) -> None:
-        """Go to the last key picture at or before a time on the container's clock.
+        """Go to a picture at or before a time on the container's clock; `read` goes on from there.
+
+        Containers without an index, such as transport streams, are searched by a guess, which may
+        land behind the time: then the guess is moved back, in the end to the begin.
 
         Raises:
-            StreamError: the container cannot.
+            StreamError: the container cannot be searched or read.
         """
         import av
 
-        try:
-            self._container.seek(int(timestamp_s / self._stream.time_base), stream=self._stream)
-        except (av.FFmpegError, OSError) as error:
-            raise self._failure("cannot be searched", error) from None
-        self._pictures = None
+        back_s = 0.0
+        while timestamp_s - back_s > self.start_s:
+            try:
+                target = int((timestamp_s - back_s) / self._stream.time_base)
+                self._container.seek(target, stream=self._stream)
+            except (av.FFmpegError, OSError) as error:
+                raise self._failure("cannot be searched", error) from None
+            self._pictures = self._decode()
+            first = next(self._pictures, None)
+            if first is not None and first.timestamp_s <= timestamp_s:
+                self._pictures = itertools.chain([first], self._pictures)
+                return
+            back_s = 4 * back_s + 1
+        self.close()
+        self.open()
 
     def read(self) -> Picture | None:
         """Return the next picture, or None at the end of a file.
@@ -182,13 +197,14 @@ class PyavReader:
         """
         if self._pictures is None:
             self._pictures = self._decode()
-        return next(self._pictures, None)
+        picture = next(self._pictures, None)
+        if picture is None and not self.decoded and not self._cancelled():
+            raise StreamError("no picture in it can be decoded", where=self._where)
+        return picture
 
     def close(self) -> None:
         """Close the container; a second call does nothing."""
-        pictures, self._pictures = self._pictures, None
-        if pictures is not None:
-            pictures.close()  # type: ignore[attr-defined]  # it is a generator
+        self._pictures = None
         container, self._container = self._container, None
         self._stream = None
         if container is not None:
@@ -232,9 +248,7 @@ class PyavReader:
                 self.decoded += 1
                 yield Picture(DecodedPixels(frame), time_s, arrival_s)
         if self._live:
-            raise StreamError("the other side has ended the stream", where=shown(self.address))
-        if not self.decoded:
-            raise StreamError("no picture in it can be decoded", where=shown(self.address))
+            raise StreamError("the other side has ended the stream", where=self._where)
 
     def _packets(self) -> Iterator[Any]:
         """Yield packets, over damage that the container can be read past."""
@@ -261,7 +275,7 @@ class PyavReader:
         """Make an error of the library's; its own text holds the address with the password."""
         import av
 
-        where = shown(self.address)
+        where = self._where
         opening = what == "cannot be opened"
         limit_s = (self._timeouts_s or (float("inf"),) * 2)[0 if opening else 1]
         # Interrupted while it opens RTSP, the library speaks of invalid data.

@@ -38,8 +38,14 @@ class Script:
         self.waits: list[float] = []
         self.told: list[events.Event] = []
         self.states: list[str] = []
+        self.iterators: list[Iterator[Frame]] = []
 
     def frames(self, cancel: threading.Event) -> Iterator[Frame]:
+        # Kept here, so that nothing closes it but who was told to.
+        self.iterators.append(self._run(cancel))
+        return self.iterators[-1]
+
+    def _run(self, cancel: threading.Event) -> Iterator[Frame]:
         self.opened += 1
         steps = self.connections.pop(0) if self.connections else ["end"]
         try:

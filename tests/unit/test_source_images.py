@@ -114,12 +114,13 @@ def test_a_file_that_is_still_written_waits(tmp_path: Path) -> None:
 
     def slowly() -> None:
         with (tmp_path / "a.png").open("wb") as file:
-            for byte in range(0, len(data), 8):
-                file.write(data[byte : byte + 8])
+            step = len(data) // 5
+            for byte in range(0, len(data), step):
+                file.write(data[byte : byte + step])
                 file.flush()
-                time.sleep(0.01)
+                time.sleep(0.1)
 
-    got = watch(tmp_path, 1, slowly, settle_s=0.3, listener=told.append)
+    got = watch(tmp_path, 1, slowly, settle_s=0.5, listener=told.append)
     assert got[0].image.shape == (40, 60, 3)
     assert told == []
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import builtins
 import struct
 import threading
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,6 +62,52 @@ def test_a_part_of_it(clip: Path, reader: str, options: dict, shown: list[int]) 
     assert [which(f.image) for f in got] == shown
     assert [f.index for f in got] == list(range(len(shown)))
     np.testing.assert_allclose([f.timestamp_s * 1000 for f in got], [TIMES[i] for i in shown])
+
+
+def test_a_start_is_found_on_any_clock(tmp_path: Path) -> None:
+    """A transport stream's clock begins at 1.4 s or so, and sums of floats are not exact."""
+    path = tmp_path / "clip.ts"
+    write_video(path, 10, times=TIMES, format="mpegts")
+    for i, time_ms in enumerate(TIMES):
+        assert which(frames(path, start_s=time_ms / 1000)[0].image) == i
+        assert len(frames(path, stop_s=time_ms / 1000 or None)) == (i or 10)
+
+
+class Packet:
+    """Of what a container gives: pictures, or an error; marked as corrupt or not."""
+
+    size = 1
+
+    def __init__(self, *frames: SimpleNamespace, corrupt: bool = False) -> None:
+        self.frames, self.is_corrupt = frames, corrupt
+
+    def decode(self) -> tuple[SimpleNamespace, ...]:
+        return self.frames
+
+
+def test_what_container_and_decoder_mark_as_corrupt_is_skipped() -> None:
+    from edgecv.pyav_reader import PyavReader
+
+    def decoded(time: int, corrupt: bool = False) -> SimpleNamespace:
+        return SimpleNamespace(
+            is_corrupt=corrupt, pts=time, time_base=Fraction(1, 10), height=4, width=6
+        )
+
+    packets = [Packet(decoded(1)), Packet(decoded(2), corrupt=True)]
+    packets += [Packet(decoded(3, True), decoded(4)), Packet()]
+    told: list[str] = []
+    reader = PyavReader("x", skipped=lambda count, reason: told.append(f"{count} {reason}"))
+    reader._stream = SimpleNamespace(average_rate=10)
+    reader._container = SimpleNamespace(
+        demux=lambda stream: iter(packets), format=SimpleNamespace(name="x"), close=lambda: None
+    )
+    assert [reader.read().timestamp_s for _ in range(2)] == [0.1, 0.4]
+    assert reader.read() is None
+    assert told == [
+        "1 a packet that the container marks as corrupt",
+        "1 a picture with parts missing",
+    ]
+    reader.close()
 
 
 def test_nothing_is_converted_before_somebody_looks(clip: Path) -> None:
