@@ -13,7 +13,7 @@ import pytest
 from edgecv import codecs, events
 from edgecv.errors import StreamError, UsageError
 from edgecv.source import open_source
-from tests.cameras import set_later
+from tests.cameras import PROMPT_S, set_later
 
 
 def write(path: Path, value: int = 1) -> Path:
@@ -158,7 +158,7 @@ def test_it_waits_no_longer_than_it_must(tmp_path: Path) -> None:
     cancel = threading.Event()
     since = set_later(cancel, 0.1)
     assert list(open_source(f"watch:{tmp_path}", poll_s=30).frames(cancel)) == []
-    assert since() < 1
+    assert since() < PROMPT_S
 
 
 def test_a_folder_that_vanishes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from edgecv import events
 from edgecv.errors import StreamError
 from edgecv.reconnect import Policy
 from edgecv.source import open_source
-from tests.cameras import no_leak, send_mjpeg, serve, set_later, wait_for_readers
+from tests.cameras import PROMPT_S, no_leak, send_mjpeg, serve, set_later, wait_for_readers
 
 AT_ONCE = Policy(first_delay_s=0.0, healthy_s=0.0)
 LOSSES = 1000
@@ -88,7 +88,7 @@ def stopped(address: str, delay_s: float = 0.3, **options: object) -> float:
 def test_it_stops_at_once_in_every_state(spec: str) -> None:
     policy = Policy(first_delay_s=20.0, jitter=0.0)
     with no_leak():
-        assert stopped(spec, reconnect=policy) < 1
+        assert stopped(spec, reconnect=policy) < PROMPT_S
 
 
 def test_it_stops_at_once_in_front_of_a_socket_that_says_nothing() -> None:
@@ -96,7 +96,7 @@ def test_it_stops_at_once_in_front_of_a_socket_that_says_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, no_leak():
         port = silent.getsockname()[1]
         for scheme in ("rtsp", "http"):
-            assert stopped(f"{scheme}://127.0.0.1:{port}/x", open_timeout_s=1.5) < 1
+            assert stopped(f"{scheme}://127.0.0.1:{port}/x", open_timeout_s=1.5) < PROMPT_S
         wait_for_readers()
 
 
@@ -104,7 +104,7 @@ def test_it_stops_at_once_while_it_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with no_leak():
-        assert stopped(f"rtsp://127.0.0.1:{port}/x") < 1
+        assert stopped(f"rtsp://127.0.0.1:{port}/x") < PROMPT_S
 
 
 def test_a_frozen_picture_is_noticed_and_left() -> None:
