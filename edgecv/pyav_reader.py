@@ -7,22 +7,18 @@ that it holds and no more. Not thread-safe: whoever opens a reader also reads an
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 from typing import Any
 
-import numpy as np
-
+from edgecv.decoded_pixels import DecodedPixels
 from edgecv.errors import DependencyMissingError, StreamError, StreamRefusedError
 from edgecv.record import Record
 from edgecv.source import shown
-from edgecv.types import Array, Image
 
 # Containers that carry no times: what libavformat gives their packets is a guess at 25 a second.
 _CLOCKLESS = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mjpeg_2000"})
 _MAX_BAD_PACKETS = 500
-_local = threading.local()
 
 
 class Picture(Record):
@@ -37,58 +33,6 @@ class Picture(Record):
     pixels: DecodedPixels
     timestamp_s: float
     arrival_s: float
-
-
-class DecodedPixels:
-    """A picture in the decoder's own memory; see `edgecv.raw_frames.RawPixels`.
-
-    Args:
-        frame: an ``av.VideoFrame``.
-    """
-
-    def __init__(self, frame: Any) -> None:
-        self._frame = frame
-        # Degrees by which the container asks to turn the picture counter-clockwise.
-        self._turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
-        height, width = frame.height, frame.width
-        self._shape = (width, height, 3) if self._turns % 2 else (height, width, 3)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(H, W, 3) of the converted image."""
-        return self._shape
-
-    def to_bgr(self) -> Image:
-        """Convert to (H, W, 3) uint8 BGR, upright, by the colour matrix that the stream names."""
-        from av.video.reformatter import VideoReformatter
-
-        # A reformatter keeps its tables; it must not be used by two threads at once.
-        if not hasattr(_local, "reformatter"):
-            _local.reformatter = VideoReformatter()
-        image: Array = _local.reformatter.reformat(self._frame, format="bgr24").to_ndarray()
-        return np.ascontiguousarray(np.rot90(image, self._turns)) if self._turns else image
-
-    def resized(self, size_hw: tuple[int, int], interpolation: int) -> Image | None:
-        """Return None: the decoder's own resize is not the one that models are fed with."""
-        del size_hw, interpolation
-        return None
-
-    def same(self, other: Any) -> bool:
-        """Tell whether another picture's planes are the same to the last bit."""
-        if not isinstance(other, DecodedPixels) or other._shape != self._shape:
-            return False
-        a, b = self._frame, other._frame
-        if a.format.name != b.format.name:
-            return False
-        return all(map(_same_plane, a.planes, b.planes))
-
-
-def _same_plane(a: Any, b: Any) -> bool:
-    rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (a, b)]
-    # What lies behind the end of a row is not part of the picture.
-    used = min(a.line_size, b.line_size, max(1, a.width))
-    left, right = (array[: a.height, :used] for array in rows)
-    return bool(np.array_equal(left[::16], right[::16]) and np.array_equal(left, right))
 
 
 class PyavReader:

@@ -72,7 +72,7 @@ def test_an_unplugged_camera_comes_back(camera: type[Capture]) -> None:
     assert all(made.released for made in camera.made)
 
 
-def test_a_camera_that_hangs(camera: type[Capture]) -> None:
+def test_a_camera_that_hangs(camera: type[Capture], monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
     camera.script = [1, go]
     cancel = threading.Event()
@@ -83,6 +83,10 @@ def test_a_camera_that_hangs(camera: type[Capture]) -> None:
         camera.script = [go]
         with pytest.raises(StreamError, match="no answer"):
             list(open_source("0", reconnect=False, read_timeout_s=0.1).frames(threading.Event()))
+        hung = open_source("0", reconnect=False, open_timeout_s=0.1)
+        monkeypatch.setattr(camera, "open", lambda self, *rest: go.wait())
+        with pytest.raises(StreamError, match="no answer"):
+            list(hung.frames(threading.Event()))
         go.set()
 
 

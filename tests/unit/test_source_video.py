@@ -286,7 +286,7 @@ def test_without_pyav_opencv_reads(clip: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_colours_are_those_of_the_matrix_that_a_stream_names(matrix, full, yuv) -> None:
     import av
 
-    from edgecv.pyav_reader import DecodedPixels
+    from edgecv.decoded_pixels import DecodedPixels
 
     frame = av.VideoFrame(16, 16, "yuv420p")
     for plane, value in zip(frame.planes, yuv, strict=True):
