@@ -28,7 +28,7 @@ class TrackerOptions(Record, kw_only=True):
 
     Attributes:
         high_score: detections that score it or more find their tracks first.
-        new_score: only detections that score it or more begin a track.
+        new_score: only detections that score it, and `high_score`, or more begin a track.
         min_iou: a detection continues a track where it overlaps the place that is predicted for
             it by this IoU or more.
         confirm_hits: a track gets its id with so many detections in a row; tracks that begin in
@@ -113,7 +113,8 @@ class Tracker(Protocol):
     def lost(self) -> Detections:
         """Return the objects that are followed, but were not seen in the last frame.
 
-        Boxes are where they are expected now, scores and classes the last ones seen.
+        Boxes are where they are expected now, scores the last ones seen, and classes those that
+        the tracks began with.
         """
 
     def reset(self) -> None:

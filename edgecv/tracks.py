@@ -221,7 +221,8 @@ class Tracks:
         self.lost = ~pairing.taken
         overdue = self.lost & (float(self.now_s or 0) - self.seen_s > options.max_lost_s)
         alive = ~overdue & ((self.id > 0) | pairing.taken)
-        new = np.flatnonzero((pairing.track_of == NOBODY) & (detections.score >= options.new_score))
+        least = max(options.new_score, options.high_score)
+        new = np.flatnonzero((pairing.track_of == NOBODY) & (detections.score >= least))
         # In an order of their own, so that ids do not depend on the order of the detections.
         keys = (*detections.xyxy[new].T, -detections.score[new])
         new = new[np.lexsort(keys)]

@@ -67,6 +67,16 @@ def test_the_first_frame_gets_ids_and_later_ones_when_sure(name: str) -> None:
 
 
 @each
+def test_an_unsure_box_begins_no_track(name: str) -> None:
+    box = [[0, 0, 20, 40]]
+    for options, scores in (({}, (0.59, 0.6)), ({"high_score": 0.8}, (0.79, 0.8))):
+        tracker = create_tracker(name, **options)
+        assert tracker.update(detections(box, scores[0]), 0).track_id.tolist() == [0]
+        tracker = create_tracker(name, **options)
+        assert tracker.update(detections(box, scores[1]), 0).track_id.tolist() == [1]
+
+
+@each
 def test_everything_else_stays_as_it_was(name: str) -> None:
     full = np.zeros((2, 8, 10), bool)
     full[:, 2:5, 3:6] = True

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecv.association import NOBODY, Pairing, assign
@@ -32,6 +32,7 @@ def best(cost: np.ndarray, limit: float) -> float:
 value = st.one_of(st.floats(0, 1.5), st.just(float("inf")))
 
 
+@settings(deadline=None)
 @given(
     data=st.data(),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 3)),

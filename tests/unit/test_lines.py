@@ -134,7 +134,7 @@ coordinate = st.floats(0, 400)
 point = st.tuples(coordinate, coordinate).map(np.array)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     start=point,
     end=point,

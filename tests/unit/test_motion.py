@@ -59,6 +59,7 @@ def test_it_is_the_textbook_filter() -> None:
         assert one.var[0, 2] == pytest.approx(np.diag(other.p)[4:], rel=1e-5)
 
 
+@settings(deadline=None)
 @given(parts=st.lists(st.floats(0, 2), min_size=1, max_size=6))
 def test_time_may_be_cut_anywhere(parts: list[float]) -> None:
     one, other = Motion.of(np.array([[0, 0, 40, 80]], np.float32)), None
@@ -72,7 +73,7 @@ def test_time_may_be_cut_anywhere(parts: list[float]) -> None:
     assert one.var == pytest.approx(other.var, rel=1e-9)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(rate=st.sampled_from([5.0, 25.0, 100.0]), speed=st.floats(-200, 200))
 def test_a_steady_velocity_is_learned_at_any_rate(rate: float, speed: float) -> None:
     motion = Motion.of(np.array([[0, 0, 40, 80]], np.float32))

@@ -149,6 +149,7 @@ def hota_by_search(truth: Boxes, found: Boxes) -> list[float]:
 one_box = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 12)), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(a=one_box, b=one_box)
 def test_hota_is_the_formula_of_the_paper(a: list, b: list) -> None:
     truth = tracks(*((f, id, left) for f, (id, left) in enumerate(a, 1)))

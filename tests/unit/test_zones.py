@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edgecv.errors import UsageError
@@ -135,6 +135,7 @@ def test_nobody_stays_in_memory() -> None:
 corner = st.tuples(st.integers(0, 100), st.integers(0, 100))
 
 
+@settings(deadline=None)
 @given(
     polygon=st.lists(corner, min_size=3, max_size=8),
     points=st.lists(st.tuples(st.floats(-10, 110), st.floats(-10, 110)), min_size=1, max_size=8),
