@@ -117,6 +117,8 @@ class PyavReader:
         """
         import av
 
+        if self._container.format.name in _CLOCKLESS:
+            return  # where a search has landed could not be told; what comes before is read over
         back_s = 0.0
         while timestamp_s - back_s > self.start_s:
             try:

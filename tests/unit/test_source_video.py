@@ -73,6 +73,17 @@ def test_a_start_is_found_on_any_clock(tmp_path: Path) -> None:
         assert len(frames(path, stop_s=time_ms / 1000 or None)) == (i or 10)
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [("h264", "libx264"), ("mjpeg", "mjpeg")])
+def test_a_bare_stream_without_times(tmp_path: Path, suffix: str, codec: str) -> None:
+    path = tmp_path / f"clip.{suffix}"
+    write_video(path, 20, codec=codec, format=suffix)
+    got = frames(path)
+    assert [which(f.image) for f in got] == list(range(20))
+    steps = np.diff([f.timestamp_s for f in got])
+    np.testing.assert_allclose(steps, 0.04, atol=1e-6)
+    assert [which(f.image) for f in frames(path, start_s=0.4, stop_s=0.6)] == [10, 11, 12, 13, 14]
+
+
 class Packet:
     """Of what a container gives: pictures, or an error; marked as corrupt or not."""
 
