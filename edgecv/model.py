@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -15,7 +15,7 @@ from edgecv.head import load_head
 from edgecv.head_check import check_options
 from edgecv.manifest import HeadSpec, Input
 from edgecv.record import Record
-from edgecv.types import Array, Frame, Image, Session, TensorSpec
+from edgecv.types import Array, Frame, Image, Session, SessionInfo, TensorSpec
 
 if TYPE_CHECKING:
     from edgecv.bundle import Bundle
@@ -92,17 +92,19 @@ class Model:
         head: HeadSpec,
         labels: Sequence[str],
         spec: Input,
-        describe: Callable[[], ModelInfo],
+        describe: Callable[[Session], ModelInfo],
         *,
         layout: str,
         in_graph: Sequence[str] = (),
         bundle: Bundle | None = None,
+        reopen: Callable[[int, int], Session],
     ) -> None:
         """Put together what `edgecv.loading.load` found; not for callers."""
         from edgecv.preprocess import Preprocessor
 
         self.labels = tuple(labels)
-        self._describe = cache(describe)
+        self._describe = lru_cache(maxsize=1)(describe)
+        self._reopen = reopen
         self._session = session
         self._bundle = bundle
         self._head_name = head.name
@@ -116,7 +118,12 @@ class Model:
     @property
     def info(self) -> ModelInfo:
         """What runs, and how it was chosen; read back from the engine when first asked for."""
-        return self._describe()
+        return self._describe(self._session)
+
+    @property
+    def session(self) -> SessionInfo:
+        """What the engine does with the model, read back from it."""
+        return self._session.info
 
     @property
     def head(self) -> str:
@@ -167,6 +174,30 @@ class Model:
         view.options = self.options.replace(**given)
         return view
 
+    def reopened(self, *, threads: int, streams: int = 1) -> Model:
+        """Open the same files once more, for other use of the CPUs; results stay the same.
+
+        Args:
+            threads: of one inference.
+            streams: inferences at the same time.
+
+        Returns:
+            A model with the same options and an engine session of its own, to be closed by itself;
+            closing it leaves this one open.
+
+        Raises:
+            BackendError: the engine refuses, or the model is closed.
+        """
+        view = object.__new__(Model)
+        view.__dict__.update(self.__dict__)
+        try:
+            view._session = self._reopen(threads, streams)
+        except ValueError as error:  # the files lie in a bundle that was closed
+            raise InferenceError("the model is closed", where="model.reopened") from error
+        view._bundle = None
+        view._describe = lru_cache(maxsize=1)(self._describe.__wrapped__)
+        return view
+
     def __call__(self, image: ImageLike, *, limits: Limits | None = None) -> Result:
         """Run on one image.
 
@@ -198,6 +229,11 @@ class Model:
         )
         return Result(value, source, geometry.source_hw, self.labels, timings)
 
+    @property
+    def batches(self) -> bool:
+        """Whether the batch axis is free, so that several images are one run of the engine."""
+        return self._session.inputs[0].shape[0] is None
+
     def batch(self, images: Iterable[ImageLike], *, limits: Limits | None = None) -> list[Result]:
         """Run on several images and keep their order.
 
@@ -215,8 +251,7 @@ class Model:
                 "one image", where="images", expected="a sequence", got=type(images).__name__
             )
         images = list(images)
-        free = self._session.inputs[0].shape[0] is None
-        if not free or len(images) < 2:
+        if not self.batches or len(images) < 2:
             return [self(image, limits=limits) for image in images]
         size = max(1, _MAX_BATCH_BYTES // self._preprocessor.buffer(1).nbytes)
         results: list[Result] = []

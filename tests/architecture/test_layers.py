@@ -31,6 +31,11 @@ LAYERS = [
     ["loading", "output_check"],
     ["packing", "verification", "evaluation", "drawing"],
     ["sinks"],
+    ["crew"],
+    ["throughput"],
+    ["counters", "outlet"],
+    ["pipeline"],
+    ["streaming"],
     ["bench"],
     ["cli", "__main__"],
 ]  # fmt: skip
