@@ -22,7 +22,7 @@ LAYERS = [
     ["boxes", "geometry", "masks", "schema", "members", "host", "hints", "image_files",
      "exif", "session", "onnx_file", "external_data", "image_header", "card"],
     ["manifest", "results"],
-    ["bundle", "codecs", "foreign", "head", "truth", "metric"],
+    ["bundle", "codecs", "foreign", "head", "truth", "metric", "sink"],
     ["bundle_writer", "preprocess", "candidates", "head_check", "dataset", "average_precision",
      "result", "probe", "class_map"],
     ["heads", "backends", "datasets", "metrics", "sources", "trackers"],
