@@ -27,7 +27,7 @@ Outcome = Any
 """A `Result`, or the `ImageError` that came instead."""
 
 MIN_IMAGES, MIN_S, MAX_S = 16, 0.25, 2.0
-"""A plan is tried for so many images and so long, whichever takes longer, but no longer than MAX_S."""
+"""A plan is tried on so many images and so long, whichever takes longer, but at most MAX_S."""
 GAIN = 1.03
 """So much faster a plan must be for the engine to be opened once more."""
 WORTH_S = 3.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -97,13 +97,14 @@ class Model:
         layout: str,
         in_graph: Sequence[str] = (),
         bundle: Bundle | None = None,
-        reopen: Callable[[int, int], Session],
+        reopen: Callable[[int, int], Session] | None = None,
     ) -> None:
         """Put together what `edgecv.loading.load` found; not for callers."""
         from edgecv.preprocess import Preprocessor
 
         self.labels = tuple(labels)
-        self._describe = lru_cache(maxsize=1)(describe)
+        self._tell = describe
+        self._describe = cache(lambda: describe(session))
         self._reopen = reopen
         self._session = session
         self._bundle = bundle
@@ -118,7 +119,7 @@ class Model:
     @property
     def info(self) -> ModelInfo:
         """What runs, and how it was chosen; read back from the engine when first asked for."""
-        return self._describe(self._session)
+        return self._describe()
 
     @property
     def session(self) -> SessionInfo:
@@ -188,6 +189,8 @@ class Model:
         Raises:
             BackendError: the engine refuses, or the model is closed.
         """
+        if self._reopen is None:
+            raise InferenceError("the model cannot be opened once more", where="model.reopened")
         view = object.__new__(Model)
         view.__dict__.update(self.__dict__)
         try:
@@ -195,7 +198,7 @@ class Model:
         except ValueError as error:  # the files lie in a bundle that was closed
             raise InferenceError("the model is closed", where="model.reopened") from error
         view._bundle = None
-        view._describe = lru_cache(maxsize=1)(self._describe.__wrapped__)
+        view._describe = cache(lambda: self._tell(view._session))
         return view
 
     def __call__(self, image: ImageLike, *, limits: Limits | None = None) -> Result:

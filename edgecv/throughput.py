@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgecv.model import ImageLike, Model
 
 STOP_S = 1.0
-"""`Predictions.close` waits no longer for the workers; one that is inside the engine ends by itself."""
+"""`Predictions.close` waits no longer; a worker that is inside the engine ends by itself."""
 _STAGES = ("decode", "preprocess", "infer", "postprocess")
 _AHEAD = 2
 
@@ -80,9 +80,7 @@ def predict_all(
     if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Frame) or (
         getattr(images, "ndim", 4) < 4
     ):
-        raise UsageError(
-            "one image", where="images", expected="several", got=type(images).__name__
-        )
+        raise UsageError("one image", where="images", expected="several", got=type(images).__name__)
     if errors not in ("raise", "keep"):
         raise UsageError("", where="errors", expected="raise or keep", got=repr(errors))
     total = len(images) if isinstance(images, Sized) else None

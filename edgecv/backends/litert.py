@@ -1,8 +1,8 @@
 """LiteRT (TensorFlow Lite) on the CPU, for ``.tflite`` files.
 
 It computes in the precision of the file. One interpreter serves one thread at a time, so `run`
-takes a lock: callers in other threads wait for their turn. With ``streams`` of the options there are
-as many interpreters over one copy of the file. A broken file can crash the engine: try unknown
+takes a lock: callers in other threads wait for their turn. With ``streams`` of the options there
+are as many interpreters over one copy of the file. A broken file can crash the engine: try unknown
 files with `edgecv.probe` first.
 
 At the first model, the engine itself writes "INFO: Created TensorFlow Lite XNNPACK delegate for

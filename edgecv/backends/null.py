@@ -80,9 +80,7 @@ class NullSession(session.OpenSession):
             raise session.refused(source, "the null backend", error) from error
         self.engine: Any = self
         self._check = session.InputCheck(self._inputs)
-        self._info = SessionInfo(
-            "null", f"null {version()}", "none", threads, "fp32", streams=None
-        )
+        self._info = SessionInfo("null", f"null {version()}", "none", threads, "fp32", streams=None)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once; see `edgecv.types.Session.run`."""

@@ -18,7 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # From the ground up; a module may import from its own line (unless it is a plug-in) and from below.
 LAYERS = [
-    ["errors", "plugins", "record", "types"],
+    ["errors", "plugins", "record", "types", "events"],
     ["boxes", "geometry", "masks", "schema", "members", "host", "hints", "image_files",
      "exif", "session", "onnx_file", "external_data", "image_header", "card"],
     ["manifest", "results"],
@@ -33,7 +33,7 @@ LAYERS = [
     ["sinks"],
     ["crew"],
     ["throughput"],
-    ["counters", "outlet"],
+    ["counters", "outlet", "lane"],
     ["pipeline"],
     ["streaming"],
     ["bench"],

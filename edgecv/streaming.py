@@ -1,0 +1,363 @@
+"""Streams of frames with results: ``for frame, result in edgecv.stream(model, source)``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from edgecv.counters import PipelineStats
+from edgecv.errors import UsageError
+from edgecv.events import Listener, ignore
+from edgecv.pipeline import Gate, Hook, Pipeline, Policy
+from edgecv.types import Frame, Sink, Source
+
+if TYPE_CHECKING:
+    from edgecv.crew import Plan
+    from edgecv.model import Model
+    from edgecv.result import Result
+
+SourceLike = Any
+"""An address of `edgecv.source.open_source`, or a `Source`."""
+SinkLike = str | Sink
+
+
+def stream(
+    model: Model | str | os.PathLike[str],
+    source: SourceLike | Sequence[SourceLike],
+    *,
+    track: bool | str = False,
+    sinks: Iterable[SinkLike] = (),
+    policy: Policy | None = None,
+    gate: Gate | None = None,
+    hooks: Sequence[Hook] = (),
+    plan: Plan | None = None,
+    listener: Listener = ignore,
+    tracker_options: dict[str, Any] | None = None,
+    **source_options: Any,
+) -> Stream:
+    """Run a model on the frames of one stream or of several, and yield (frame, result).
+
+    Nothing is opened before the first result is asked for. Breaking out of the loop, an error, and
+    the end of the sources stop all threads; in a ``with`` block they have stopped when it ends.
+
+    Args:
+        model: stays open; or the path of a model, which is opened and closed here.
+        source: what `edgecv.source.open_source` takes, a `Source`, or a list of these. The results
+            of several are interleaved, and `Frame.stream` tells them apart.
+        track: give objects ids: True, or the name of a tracker. Each stream has its own.
+        sinks: addresses, such as ``found.jsonl`` or ``mqtt://host/topic``, or `Sink` objects;
+            they are closed at the end.
+        policy: ``latest`` drops frames that newer ones replace, ``every`` makes the source wait;
+            None takes ``latest`` for live sources and ``every`` for the rest.
+        gate: tells of a frame whether it is worth running; called in a thread of its stream.
+        hooks: called with each frame and its result, after the tracker, in the order of the stream;
+            what they return takes the result's place.
+        plan: pins how many workers share the work; None measures or chooses it.
+        listener: takes the events of sources and sinks; called in their threads.
+        tracker_options: fields of the tracker's ``Options``.
+        **source_options: of sources that are opened here.
+
+    Raises:
+        UsageError: something that cannot be meant.
+    """
+    return Stream(
+        *_prepare(
+            model,
+            source,
+            track,
+            sinks,
+            listener,
+            tracker_options or {},
+            source_options,
+            policy=policy,
+            gate=gate,
+            hooks=hooks,
+            plan=plan,
+        )
+    )
+
+
+class Stream:
+    """An iterator of (frame, result); made by `stream`."""
+
+    def __init__(self, pipeline: Pipeline, let_go: Callable[[], None]) -> None:
+        self._pipeline = pipeline
+        # Runs when this object is dropped, and before the interpreter ends.
+        self._closer = weakref.finalize(self, _close, pipeline, let_go)
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> tuple[Frame, Result]:
+        try:
+            self._pipeline.start()
+            item = self._pipeline.get()
+        except BaseException:
+            self.close()
+            raise
+        if item is None:
+            self.close()
+            raise StopIteration
+        return item
+
+    @property
+    def stats(self) -> PipelineStats:
+        """Frames in, out, dropped and skipped, rates, ages, times of the stages, and queues."""
+        return self._pipeline.stats()
+
+    def stop(self) -> None:
+        """Tell the stream to end, from any thread; the loop over it ends at once."""
+        self._pipeline.stop()
+
+    def close(self) -> None:
+        """Stop all threads and close sources and sinks, within a second; may be called twice."""
+        self._closer()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def astream(
+    model: Model | str | os.PathLike[str],
+    source: SourceLike | Sequence[SourceLike],
+    **options: Any,
+) -> AsyncStream:
+    """Do the same as `stream` for ``async for``; the event loop is never blocked.
+
+    Args:
+        model: as in `stream`; a path is opened in a thread.
+        source: as in `stream`.
+        **options: as in `stream`.
+    """
+    return AsyncStream(lambda: stream(model, source, **options))
+
+
+class AsyncStream:
+    """An asynchronous iterator of (frame, result); made by `astream`.
+
+    ``async with`` closes it. Cancelling the task that iterates does so, too.
+    """
+
+    def __init__(self, make: Callable[[], Stream]) -> None:
+        self._make = make
+        self._stream: Stream | None = None
+        self._news = asyncio.Event()
+        self._closed = False
+
+    def __aiter__(self) -> AsyncStream:
+        return self
+
+    async def __anext__(self) -> tuple[Frame, Result]:
+        try:
+            item = await self._next()
+        except BaseException:
+            await self.aclose()
+            raise
+        if item is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return item
+
+    async def _next(self) -> tuple[Frame, Result] | None:
+        if self._closed:
+            return None
+        if self._stream is None:
+            await self._open()
+        assert self._stream is not None
+        pipeline = self._stream._pipeline
+        while True:
+            self._news.clear()
+            ended = pipeline.ended
+            item = pipeline.get(wait=False)
+            if item is not None or ended:
+                return item
+            await self._news.wait()
+
+    async def _open(self) -> None:
+        """Open model, sources and sinks in a thread; what a cancelled opening made is closed."""
+        loop = asyncio.get_running_loop()
+        opening = loop.run_in_executor(None, self._make)
+        try:
+            made = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_made)
+            raise
+        news = weakref.ref(self._news)
+
+        def tell() -> None:
+            event = news()
+            if event is not None:
+                with suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(event.set)
+
+        made._pipeline.on_ready = tell
+        self._stream = made
+        made._pipeline.start()
+
+    @property
+    def stats(self) -> PipelineStats | None:
+        """As of `Stream`; None before the first result was asked for."""
+        return None if self._stream is None else self._stream.stats
+
+    def stop(self) -> None:
+        """Tell the stream to end; the loop over it ends at once."""
+        self._closed = True
+        if self._stream is not None:
+            self._stream.stop()
+
+    async def aclose(self) -> None:
+        """Stop all threads, and wait for them without blocking the loop; may be called twice."""
+        self._closed = True
+        if self._stream is not None:
+            loop = asyncio.get_running_loop()
+            await asyncio.shield(loop.run_in_executor(None, self._stream.close))
+
+    async def __aenter__(self) -> AsyncStream:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def _close_made(opening: asyncio.Future[Stream]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
+def _close(pipeline: Pipeline, let_go: Callable[[], None]) -> None:
+    if pipeline.close():
+        let_go()
+    else:
+        # A worker is still inside of the engine, and closing it would wait for that.
+        threading.Thread(target=let_go, name="edgecv-closer", daemon=True).start()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _prepare(
+    model: Model | str | os.PathLike[str],
+    source: SourceLike | Sequence[SourceLike],
+    track: bool | str,
+    sinks: Iterable[SinkLike],
+    listener: Listener,
+    tracker_options: dict[str, Any],
+    source_options: dict[str, Any],
+    **more: Any,
+) -> tuple[Pipeline, Callable[[], None]]:
+    """Make what the arguments of `stream` mean; whatever was opened is closed where one fails."""
+    sources = open_sources(source, listener, source_options)
+    opened, let_go = _open_model(model)
+    named: dict[str, Sink] = {}
+    try:
+        trackers: list[Any] = []
+        keep = None
+        if track:
+            name = track if isinstance(track, str) else None
+            trackers, keep, opened = _trackers(opened, len(sources), name, tracker_options)
+        for sink in sinks:
+            _add_sink(named, sink)
+        made = Pipeline(
+            opened, sources, trackers=trackers, keep=keep, sinks=named, listener=listener, **more
+        )
+    except BaseException:
+        for sink in named.values():
+            sink.close()
+        let_go()
+        raise
+    return made, let_go
+
+
+def _open_model(model: Model | str | os.PathLike[str]) -> tuple[Model, Callable[[], None]]:
+    if isinstance(model, str | os.PathLike):
+        from edgecv.loading import load
+
+        opened = load(model)
+        return opened, opened.close
+    return model, _nothing
+
+
+def open_sources(
+    source: SourceLike | Sequence[SourceLike], listener: Listener, options: dict[str, Any]
+) -> list[Source]:
+    """Make one source or several; a name that was taken gets a number."""
+    several: list[Any] = list(source) if isinstance(source, list | tuple) else [source]
+    made: list[Source] = []
+    for item in several:
+        if hasattr(item, "frames"):
+            made.append(item)
+            continue
+        from edgecv.source import open_source
+
+        one = open_source(item, listener=listener, **options)
+        taken = {other.stream for other in made}
+        if one.stream in taken:
+            names = (f"{one.stream}-{n}" for n in range(2, len(several) + 2))
+            free = next(name for name in names if name not in taken)
+            one = open_source(item, listener=listener, **{**options, "stream": free})
+        made.append(one)
+    return made
+
+
+def _trackers(
+    model: Model, count: int, name: str | None, options: dict[str, Any]
+) -> tuple[list[Any], float | None, Model]:
+    """Make a tracker a stream, and let the model tell the low scores that they make use of.
+
+    Returns:
+        The trackers; the model's own confidence, below which only what is tracked is kept, or None
+        where it need not be lowered; and the model to run.
+
+    Raises:
+        UsageError: the model finds no boxes.
+    """
+    from edgecv.results.detections import TASKS
+    from edgecv.tracker import DEFAULT, create_tracker
+
+    if model.task not in TASKS:
+        raise UsageError(
+            "this model finds no objects that could be tracked",
+            where="track",
+            expected=f"a model of task {', '.join(TASKS)}",
+            got=model.task,
+        )
+    made = [create_tracker(name or DEFAULT, **options) for _ in range(count)]
+    own = getattr(model.options, "confidence", None)
+    least = min(tracker.min_score for tracker in made)
+    if own is None or own <= least:
+        return made, None, model
+    return made, own, model.with_options(confidence=least)
+
+
+def _add_sink(named: dict[str, Sink], sink: SinkLike) -> None:
+    if isinstance(sink, str):
+        from edgecv.sink import open_sink, parse_target, public_address
+
+        target, kind, options = parse_target(sink)
+        made, name = open_sink(target, kind, **options), public_address(target)
+    else:
+        made, name = sink, type(sink).__name__
+    label, number = name, 2
+    while label in named:
+        label, number = f"{name} ({number})", number + 1
+    named[label] = made
