@@ -95,6 +95,8 @@ class Stream:
         return self
 
     def __next__(self) -> tuple[Frame, Result]:
+        if not self._closer.alive:
+            raise StopIteration
         try:
             self._pipeline.start()
             item = self._pipeline.get()

@@ -100,6 +100,8 @@ class Predictions:
         return self
 
     def __next__(self) -> Outcome:
+        if not self._closer.alive:
+            raise StopIteration
         try:
             outcome = self._run.next(self._images)
         except BaseException:
