@@ -157,8 +157,8 @@ class AsyncStream:
     def __init__(self, make: Callable[[], Stream]) -> None:
         self._make = make
         self._stream: Stream | None = None
-        self._news = asyncio.Event()
         self._closed = False
+        self._news = asyncio.Event()
 
     def __aiter__(self) -> AsyncStream:
         return self
@@ -192,12 +192,15 @@ class AsyncStream:
     async def _open(self) -> None:
         """Open model, sources and sinks in a thread; what a cancelled opening made is closed."""
         loop = asyncio.get_running_loop()
-        opening = loop.run_in_executor(None, self._make)
+        # Not as the future's result: futures that were chained keep it until they are collected.
+        box: list[Stream] = []
+        opening = loop.run_in_executor(None, _fill, box, self._make)
         try:
-            made = await asyncio.shield(opening)
+            await asyncio.shield(opening)
         except asyncio.CancelledError:
-            opening.add_done_callback(_close_made)
+            opening.add_done_callback(lambda _: [made.close() for made in box])
             raise
+        made = box.pop()
         news = weakref.ref(self._news)
 
         def tell() -> None:
@@ -228,6 +231,11 @@ class AsyncStream:
             loop = asyncio.get_running_loop()
             await asyncio.shield(loop.run_in_executor(None, self._stream.close))
 
+    def __del__(self) -> None:
+        if not self._closed and self._stream is not None:
+            # Dropped by the thread of the loop, which must not wait.
+            threading.Thread(target=self._stream.close, name="edgecv-closer", daemon=True).start()
+
     async def __aenter__(self) -> AsyncStream:
         return self
 
@@ -240,9 +248,8 @@ class AsyncStream:
         await self.aclose()
 
 
-def _close_made(opening: asyncio.Future[Stream]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
+def _fill(box: list[Stream], make: Callable[[], Stream]) -> None:
+    box.append(make())
 
 
 def _close(pipeline: Pipeline, let_go: Callable[[], None]) -> None:
