@@ -1,5 +1,6 @@
 """Drawn images: one file for each frame, in a folder."""
 
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,7 +40,7 @@ def recognise(target: str) -> bool:
 
 
 class Images:
-    """Save frames as ``STREAM-EPOCH-INDEX.jpg``."""
+    """Save frames as ``STREAM-EPOCH-INDEX.jpg``; a name that is taken gets a number."""
 
     def __init__(self, target: str, options: Options) -> None:
         self._folder, self._options = Path(target), options
@@ -73,10 +74,12 @@ class Images:
             )
         image = codecs.as_image(frame.image)
         stream = "".join(c if c.isalnum() or c in "-_." else "_" for c in frame.stream).lstrip(".")
-        name = f"{stream or 'frame'}-{frame.epoch}-{frame.index:08d}.{options.format}"
+        stem = f"{stream or 'frame'}-{frame.epoch}-{frame.index:08d}"
+        names = (f"{stem}{'' if n == 1 else f'-{n}'}.{options.format}" for n in count(1))
+        path = next(p for p in map(self._folder.joinpath, names) if not p.exists())
         try:
             codecs.write(
-                self._folder / name,
+                path,
                 draw(image, result) if options.draw else image,
                 quality=options.quality,
             )

@@ -56,6 +56,9 @@ def test_drawn_images_are_named_after_their_frames(tmp_path: Path) -> None:
     sink.write(frame(8, stream="../../etc/x"), result())
     names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
     assert names == ["_.._etc_x-0-00000008.png", "door-1-00000007.png"]
+    again = open_sink(f"{tmp_path}/drawn/", format="png")
+    again.write(frame(7, epoch=1), result())  # a program that starts anew loses no picture
+    assert (tmp_path / "drawn/door-1-00000007-2.png").exists()
     drawn = cv2.imread(str(tmp_path / "drawn" / names[1]))
     assert (drawn != frame(7).image).any(), "the box is on it"
 
