@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from edgecv.result import Result
     from edgecv.results.classes import Classes
     from edgecv.results.detections import Detections
-    from edgecv.streaming import astream, stream
+    from edgecv.streaming import stream
+    from edgecv.streaming_async import astream
     from edgecv.throughput import predict_all
     from edgecv.types import Frame
 
@@ -43,7 +44,7 @@ _HOMES = {
     "Model": "edgecv.model",
     "Plan": "edgecv.crew",
     "Result": "edgecv.result",
-    "astream": "edgecv.streaming",
+    "astream": "edgecv.streaming_async",
     "load": "edgecv.loading",
     "open_bundle": "edgecv.bundle",
     "predict_all": "edgecv.throughput",

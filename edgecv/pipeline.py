@@ -23,6 +23,7 @@ from edgecv.counters import PipelineStats
 from edgecv.crew import Crew, Outcome, Plan, plans
 from edgecv.errors import ImageError, UsageError
 from edgecv.events import Listener, Skipped, ignore
+from edgecv.intake import Gate, Intake
 from edgecv.lane import Follower, Lane
 from edgecv.outlet import Outlet
 from edgecv.throughput import join
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from edgecv.result import Result
 
 Policy = Literal["latest", "every"]
-Gate = Callable[[Frame], bool]
-"""Tells whether a frame is worth running; called by the thread of the frame's source."""
 Hook = Callable[[Frame, "Result"], "Result | None"]
 """Sees each result in the order of its stream, after the tracker; may return one in its place."""
 
@@ -84,10 +83,8 @@ class Pipeline:
     ) -> None:
         _check_names([source.stream for source in sources])
         lock = threading.RLock()
-        self._space, self._work, self._done, self._ready = (
-            threading.Condition(lock) for _ in range(4)
-        )
-        self._gate, self._hooks, self._listener = gate, tuple(hooks), listener
+        self._done, self._ready = threading.Condition(lock), threading.Condition(lock)
+        self._hooks, self._listener = tuple(hooks), listener
         self._lanes = []
         for i, source in enumerate(sources):
             latest = source.live if policy is None else policy == "latest"
@@ -112,29 +109,24 @@ class Pipeline:
             tries = (Plan(min(2, len(sources))),)
         else:
             tries = plans(model)
-        self._crew = Crew(model, self._take, self._give, self._fail, tries)
         most = max(one.workers * one.batch for one in tries)
-        self._limit = most + _READY["latest" if live else "every"]
+        self._intake = Intake(
+            self._lanes,
+            lock,
+            limit=most + _READY["latest" if live else "every"],
+            gate=gate,
+            changed=self._done.notify_all,
+        )
+        self._crew = Crew(model, self._intake.take, self._give, self._fail, tries)
         self._results: deque[tuple[Frame, Result, Lane]] = deque()
-        self._turn = self._under_way = 0
-        self._cancel = threading.Event()
         self._stopped = self._finished = False
         self._error: BaseException | None = None
-        self._source_error: BaseException | None = None
         self._sums = dict.fromkeys(_STAGES, 0.0)
         self._timed = 0
         self._start: float | None = None
         self.on_ready: Callable[[], None] = _nothing
         """Called by a thread of the pipeline when `get` has something new to say."""
-        self._threads = [
-            threading.Thread(
-                target=self._read, args=(lane,), name=f"edgecv-{lane.source.stream}", daemon=True
-            )
-            for lane in self._lanes
-        ]
-        self._threads.append(
-            threading.Thread(target=self._finish, name="edgecv-finisher", daemon=True)
-        )
+        self._finisher = threading.Thread(target=self._finish, name="edgecv-finisher", daemon=True)
 
     def start(self) -> None:
         """Open the sources and begin; a second call does nothing."""
@@ -145,8 +137,8 @@ class Pipeline:
             for outlet in self._outlets:
                 outlet.thread.start()
             self._crew.start()
-            for thread in self._threads:
-                thread.start()
+            self._finisher.start()
+            self._intake.start()
 
     def get(self, *, wait: bool = True) -> tuple[Frame, Result] | None:
         """Return the next result with its frame, or None where there is none.
@@ -163,13 +155,12 @@ class Pipeline:
             if self._error is not None:
                 raise self._error
             if self._stopped or not self._results:
-                if self._finished and self._source_error is not None:
-                    raise self._source_error
+                if self._finished and self._intake.error is not None:
+                    raise self._intake.error
                 return None
             frame, result, lane = self._results.popleft()
-            self._under_way -= 1
             lane.counts.handed_out()
-            self._work.notify()
+            self._intake.let_go()
             return frame, result
 
     @property
@@ -195,8 +186,8 @@ class Pipeline:
                 self._start = time.monotonic()
                 for outlet in self._outlets:
                     outlet.thread.start()  # closes its sink
-        threads = [*self._threads, *self._crew.threads, *(o.thread for o in self._outlets)]
-        if join(threads, STOP_S):
+        threads = [*self._intake.threads, *self._crew.threads, self._finisher]
+        if join([*threads, *(outlet.thread for outlet in self._outlets)], STOP_S):
             return False
         with self._ready:
             self._results.clear()
@@ -220,12 +211,12 @@ class Pipeline:
             )
 
     def _wake(self) -> None:
-        self._cancel.set()
+        self._intake.stop()
         self._crew.stop()
         for outlet in self._outlets:
             outlet.stop()
-        for condition in (self._space, self._work, self._done, self._ready):
-            condition.notify_all()
+        self._done.notify_all()
+        self._ready.notify_all()
         self.on_ready()
 
     def _fail(self, error: BaseException) -> None:
@@ -233,82 +224,6 @@ class Pipeline:
             self._error = self._error or error
             self._stopped = True
             self._wake()
-
-    def _read(self, lane: Lane) -> None:
-        """Take a source's frames into the stream's inbox; the work of its thread."""
-        try:
-            frames = lane.source.frames(self._cancel)
-            try:
-                for frame in frames:
-                    if frame.arrival_s is None:
-                        frame = frame.replace(arrival_s=time.monotonic())
-                    wanted = self._gate is None or self._gate(frame)
-                    if not self._accept(lane, frame, wanted):
-                        break
-            finally:
-                close = getattr(frames, "close", None)
-                if close is not None:
-                    close()
-        except BaseException as error:
-            with self._done:
-                # The frames before it are worth their results; the other streams end, too.
-                self._source_error = self._source_error or error
-                self._cancel.set()
-        finally:
-            lane.drops.flush()
-            with self._done:
-                lane.ended = True
-                self._space.notify_all()
-                self._work.notify_all()
-                self._done.notify_all()
-
-    def _accept(self, lane: Lane, frame: Frame, wanted: bool) -> bool:
-        """Queue a frame, count it in any case; return False where no more are wanted."""
-        with self._space:
-            lane.counts.frames_in += 1
-            if not wanted:
-                lane.counts.skipped += 1
-                return not self._cancel.is_set()
-            if lane.latest and lane.full:
-                lane.drop_oldest()
-                lane.drops.add()
-            while lane.full and not self._cancel.is_set():
-                self._space.wait()
-            if self._cancel.is_set():
-                lane.counts.dropped += 1
-                return False
-            lane.inbox.append(frame)
-            self._work.notify()
-            return True
-
-    def _no_more(self) -> bool:
-        """Tell whether no source will give another frame."""
-        return all(lane.ended for lane in self._lanes) or self._source_error is not None
-
-    def _take(self, most: int) -> Sequence[tuple[Any, ...]]:
-        """Give a worker frames, of the streams in turn; wait for the first."""
-        with self._work:
-            while not self._stopped:
-                free = min(most, self._limit - self._under_way)
-                jobs: list[tuple[Frame, Lane, int]] = []
-                while len(jobs) < free and (lane := self._next_lane()) is not None:
-                    jobs.append(lane.take())
-                if jobs:
-                    self._under_way += len(jobs)
-                    self._space.notify_all()
-                    return jobs
-                if self._no_more() and not any(lane.inbox for lane in self._lanes):
-                    break
-                self._work.wait()
-            return ()
-
-    def _next_lane(self) -> Lane | None:
-        for i in range(len(self._lanes)):
-            at = (self._turn + i) % len(self._lanes)
-            if self._lanes[at].inbox:
-                self._turn = at + 1
-                return self._lanes[at]
-        return None
 
     def _give(self, job: tuple[Any, ...], outcome: Outcome) -> None:
         """Take a worker's outcome."""
@@ -347,20 +262,15 @@ class Pipeline:
                         frame, outcome = lane.finished.pop(lane.next)
                         lane.next += 1
                         return lane, frame, outcome
-                if (
-                    self._no_more()
-                    and not any(lane.inbox for lane in self._lanes)
-                    and self._under_way == len(self._results)
-                ):
+                if self._intake.drained and self._intake.under_way == len(self._results):
                     break
                 self._done.wait()
             return None
 
     def _leave_out(self, lane: Lane, frame: Frame, error: ImageError) -> None:
-        with self._work:
+        with self._done:
             lane.counts.skipped += 1
-            self._under_way -= 1
-            self._work.notify()
+            self._intake.let_go()
         self._listener(Skipped(frame.stream, time.monotonic(), 1, error.message))
 
     def _hand_out(self, lane: Lane, frame: Frame, result: Result) -> None:

@@ -33,9 +33,9 @@ LAYERS = [
     ["sinks"],
     ["crew"],
     ["throughput"],
-    ["counters", "outlet", "lane"],
+    ["counters", "outlet", "lane", "intake"],
     ["pipeline"],
-    ["streaming"],
+    ["streaming", "streaming_async"],
     ["bench"],
     ["cli", "__main__"],
 ]  # fmt: skip

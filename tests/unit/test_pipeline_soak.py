@@ -37,7 +37,7 @@ class Discard:
 
 
 def slope(samples: list[int]) -> float:
-    """Growth in bytes a sample, robust against single jumps: the median over all pairs (Theil-Sen)."""
+    """Growth in bytes a sample, the median over all pairs of samples (Theil and Sen)."""
     values = np.array(samples, float)
     i, j = np.triu_indices(len(values), 1)
     return float(np.median((values[j] - values[i]) / (j - i)))
