@@ -19,8 +19,9 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up; a module may import from its own line (unless it is a plug-in) and from below.
 LAYERS = [
     ["errors", "plugins", "record", "types", "events"],
-    ["boxes", "geometry", "masks", "schema", "members", "host", "hints", "image_files",
-     "exif", "session", "onnx_file", "external_data", "image_header", "card"],
+    ["boxes", "geometry", "masks", "flatbuffer", "schema", "members", "host", "hints",
+     "image_files",
+     "exif", "session", "onnx_file", "onnx_metadata", "external_data", "image_header", "card"],
     ["manifest", "results"],
     ["bundle", "codecs", "foreign", "head", "truth", "metric", "sink"],
     ["bundle_writer", "preprocess", "candidates", "head_check", "dataset", "average_precision",
@@ -29,7 +30,7 @@ LAYERS = [
     ["engines", "describe"],
     ["model"],
     ["loading", "output_check"],
-    ["packing", "verification", "evaluation", "drawing"],
+    ["packing", "interchange", "verification", "evaluation", "drawing"],
     ["sinks"],
     ["crew"],
     ["throughput"],
