@@ -55,6 +55,8 @@ def _draw_detections(canvas: Image, detections: Detections, result: Result) -> N
         color = color_of(class_id)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness, cv2.LINE_AA)
         text = f"{label_of(result.labels, class_id)} {detections.score[i]:.2f}"
+        if detections.track_id is not None and detections.track_id[i]:
+            text = f"#{detections.track_id[i]} {text}"
         _write(canvas, text, (x1, y1), color, scale, thickness)
 
 
@@ -87,3 +89,7 @@ def _write(
     luma = 0.114 * color[0] + 0.587 * color[1] + 0.299 * color[2]
     ink = (0, 0, 0) if luma > 110 else (255, 255, 255)
     cv2.putText(canvas, text, (x, y - base // 2), _FONT, scale, ink, thickness, cv2.LINE_AA)
+
+
+scale_of, write = _scale, _write
+"""For whoever draws more onto the same image."""

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgecv import plugins
-from edgecv.cli import output
+from edgecv.cli import output, track_eval
 from edgecv.cli.options import Opener, model_options
+from edgecv.errors import UsageError
 
 if TYPE_CHECKING:
     from edgecv.evaluation import Evaluation
 
 
 @click.command("eval")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), required=False)
 @model_options
 @click.option(
     "--data",
     required=True,
     type=click.Path(exists=True, path_type=Path),
-    help="data.yaml, COCO JSON, a Pascal VOC folder, or a folder of class folders.",
+    help="data.yaml, COCO JSON, a Pascal VOC folder, a folder of class folders; for tracks, a "
+    "gt.txt, a sequence, or a folder of sequences.",
 )
 @click.option("--split", default="val", show_default=True, help="Part of the data to measure.")
 @click.option(
@@ -51,9 +53,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Resamples for the 95 % intervals; 0 leaves them out.",
 )
+@track_eval.track_options
 @click.option("--json", "json_target", metavar="FILE|-", help="Write the report as JSON.")
 def command(
-    model: Path,
+    model: Path | None,
     open_model: Opener,
     data: Path,
     split: str,
@@ -62,9 +65,13 @@ def command(
     class_map: str,
     limit: int | None,
     bootstrap: int,
+    tracks: dict[str, Any],
     json_target: str | None,
 ) -> None:
     """Measure MODEL on labelled images: COCO mAP for detection, top-1 and top-5 for classes.
+
+    With --task track, measure the tracks of MODEL and a tracker, or those in --results, on
+    MOTChallenge sequences: MOTA, IDF1, HOTA.
 
     Detection runs at confidence 0.001 unless --conf says otherwise, as mAP asks for. Intervals come
     from a bootstrap over images.
@@ -75,6 +82,12 @@ def command(
     from edgecv.dataset import open_dataset
     from edgecv.evaluation import evaluate
 
+    if open_model.hints.task == "track":
+        track_eval.evaluate(model, open_model, data, tracks, json_target)
+        return
+    track_eval.refuse(tracks)
+    if model is None:
+        raise UsageError("no model", where="eval", expected="MODEL, a bundle or a model file")
     output.check_target(json_target, [model, data])
     with open_model(model) as opened:
         # Class folders are read by the model's labels; other formats name their own classes.
