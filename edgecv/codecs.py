@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -140,7 +140,8 @@ def as_image(array: Any, *, where: str = "image") -> Image:
 
     Args:
         array: uint8, at least 1 x 1 pixels: (H, W, 3) BGR; (H, W) or (H, W, 1) grey, which is
-            repeated in the three channels; or (H, W, 4) BGRA, whose alpha is dropped.
+            repeated in the three channels; or (H, W, 4) BGRA, whose alpha is dropped. Raw pixels
+            (`edgecv.raw_frames.RawPixels`) are converted.
         where: what error messages call the array.
 
     Returns:
@@ -152,6 +153,8 @@ def as_image(array: Any, *, where: str = "image") -> Image:
         ImageError: no array, another dtype or shape, or no pixels.
     """
     if not isinstance(array, np.ndarray):
+        if hasattr(array, "to_bgr"):
+            return cast(Image, array.to_bgr())
         got = type(array).__name__
     elif array.dtype != np.uint8:
         got = f"dtype {array.dtype}, shape {array.shape}"

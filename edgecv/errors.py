@@ -16,6 +16,7 @@
     │   └── InferenceError          a run that failed, or inputs that do not fit
     ├── HeadError               tensors that do not fit the head that decodes them
     ├── StreamError             a source of frames that cannot be opened, or failed for good
+    │   └── StreamRefusedError      one that trying again does not help
     ├── SinkError               results that cannot be delivered
     ├── DatasetError            labels or images of an evaluation set
     ├── ConversionError         a model that could not be converted, or must not be shipped
@@ -145,6 +146,10 @@ class HeadError(EdgecvError):
 
 class StreamError(EdgecvError):
     """A source of frames cannot be opened, or failed for good."""
+
+
+class StreamRefusedError(StreamError):
+    """A source refuses for a reason that trying again does not cure, such as a wrong password."""
 
 
 class SinkError(EdgecvError):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgecv.bundle import Bundle
     from edgecv.codecs import Limits
     from edgecv.geometry import Geometry
+    from edgecv.raw_frames import RawPixels
     from edgecv.result import Result
 
 ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Array | Frame
@@ -326,8 +327,8 @@ class Model:
         self.close()
 
 
-def _pixels(image: ImageLike, limits: Limits | None) -> tuple[Image, str]:
-    """Return (H, W, 3) uint8 BGR and where it came from ('' where nobody says)."""
+def _pixels(image: ImageLike, limits: Limits | None) -> tuple[Image | RawPixels, str]:
+    """Return (H, W, 3) uint8 BGR, or raw pixels, and where it came from ('' where nobody says)."""
     from edgecv import codecs
 
     limits = limits or codecs.DEFAULT
@@ -337,7 +338,11 @@ def _pixels(image: ImageLike, limits: Limits | None) -> tuple[Image, str]:
         encoded = image if isinstance(image, bytes) else memoryview(image)
         return codecs.decode(encoded, limits=limits), "bytes"
     if isinstance(image, Frame):
-        return codecs.as_image(image.image), image.source
+        from edgecv.raw_frames import pixels_of
+
+        pixels = pixels_of(image)
+        checked = codecs.as_image(pixels) if hasattr(pixels, "__array__") else pixels
+        return checked, image.source
     return codecs.as_image(image), ""
 
 

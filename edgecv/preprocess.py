@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,6 +18,9 @@ from edgecv.errors import UsageError
 from edgecv.geometry import Geometry, plan
 from edgecv.manifest import Input
 from edgecv.types import Array, Image, TensorSpec
+
+if TYPE_CHECKING:
+    from edgecv.raw_frames import RawPixels
 
 _INTERPOLATION = {
     "linear": cv2.INTER_LINEAR,
@@ -103,11 +107,12 @@ class Preprocessor:
             held = self._local.tensor = np.zeros((count, *self.shape), self.dtype)
         return held[:count]
 
-    def prepare(self, image: Image, out: Array | None = None) -> tuple[Array, Geometry]:
+    def prepare(self, image: Image | RawPixels, out: Array | None = None) -> tuple[Array, Geometry]:
         """Prepare one image.
 
         Args:
-            image: (H, W, 3) uint8 BGR, at least 1x1.
+            image: (H, W, 3) uint8 BGR, at least 1x1; raw pixels are converted at the size that is
+                needed where their kind can.
             out: one image's place in a tensor, of shape [C, H, W] or [H, W, C]; None uses the
                 thread's own buffer.
 
@@ -140,27 +145,31 @@ class Preprocessor:
             )
         return found
 
-    def _fit(self, image: Image, geometry: Geometry) -> Image:
+    def _fit(self, image: Image | RawPixels, geometry: Geometry) -> Image:
         """Resize and pad or cut to (input height, input width, 3) uint8 BGR."""
         height, width = geometry.input_hw
         (rows, columns), (left, top) = geometry.resized_hw, geometry.offset_xy
         inter = _INTERPOLATION[self.spec.interpolation]
         if inter == cv2.INTER_AREA and (rows > image.shape[0] or columns > image.shape[1]):
             inter = cv2.INTER_LINEAR
-        if rows * columns > max(_MAX_RESIZED_PIXELS, height * width):
-            return self._sample(image, geometry)
+        oversize = rows * columns > max(_MAX_RESIZED_PIXELS, height * width)
+        pixels = None if oversize else _resize_raw(image, (rows, columns), inter)
+        if pixels is None:
+            pixels = image if isinstance(image, np.ndarray) else image.to_bgr()
+        if oversize:
+            return self._sample(pixels, geometry)
         if rows >= height and columns >= width:
-            if geometry.source_hw != geometry.resized_hw:
-                image = cv2.resize(
-                    image, (columns, rows), self._resized(rows, columns), 0, 0, inter
+            if pixels.shape[:2] != (rows, columns):
+                pixels = cv2.resize(
+                    pixels, (columns, rows), self._resized(rows, columns), 0, 0, inter
                 )
-            return image[-top : height - top, -left : width - left]
+            return pixels[-top : height - top, -left : width - left]
         canvas = self._canvas(geometry)
         window = canvas[top : top + rows, left : left + columns]
-        if geometry.source_hw == geometry.resized_hw:
-            window[:] = image
+        if pixels.shape[:2] == (rows, columns):
+            window[:] = pixels
         else:
-            cv2.resize(image, (columns, rows), window, 0, 0, inter)
+            cv2.resize(pixels, (columns, rows), window, 0, 0, inter)
         return canvas
 
     def _sample(self, image: Image, geometry: Geometry) -> Image:
@@ -236,3 +245,8 @@ class Preprocessor:
                 np.multiply(plane, np.float32(self._scale[c]), out=target, casting="same_kind")
                 if self._shift[c]:
                     np.add(target, np.float32(self._shift[c]), out=target, casting="same_kind")
+
+
+def _resize_raw(image: Image | RawPixels, size_hw: tuple[int, int], inter: int) -> Image | None:
+    """Resize raw pixels before they are converted; None for an image, or where they cannot."""
+    return None if isinstance(image, np.ndarray) else image.resized(size_hw, inter)

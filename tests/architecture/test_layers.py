@@ -18,7 +18,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # From the ground up; a module may import from its own line (unless it is a plug-in) and from below.
 LAYERS = [
-    ["errors", "plugins", "record", "types", "events"],
+    ["errors", "plugins", "record", "types"],
+    ["events", "blocking", "raw_frames", "planes"],
     ["boxes", "geometry", "masks", "flatbuffer", "schema", "members", "host", "hints",
      "image_files",
      "exif", "session", "onnx_file", "onnx_metadata", "external_data", "image_header", "card"],
@@ -26,8 +27,9 @@ LAYERS = [
     ["bundle", "codecs", "foreign", "head", "truth", "metric", "sink"],
     ["bundle_writer", "preprocess", "candidates", "head_check", "dataset", "average_precision",
      "result", "probe", "class_map", "association", "motion"],
-    ["tracker", "motchallenge", "zone_config", "motion_gate"],
-    ["tracks", "track_scores", "zones", "lines"],
+    ["source", "reconnect", "recording", "opencv_reader",
+     "tracker", "motchallenge", "zone_config", "motion_gate"],
+    ["pyav_reader", "tracks", "track_scores", "zones", "lines"],
     ["heads", "backends", "datasets", "metrics", "sources", "trackers"],
     ["engines", "describe"],
     ["model"],

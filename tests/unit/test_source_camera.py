@@ -1,0 +1,230 @@
+"""Cameras, by stand-ins for the two libraries: there is none where the tests run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from types import ModuleType
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import pytest
+
+from edgecv.errors import DependencyMissingError, StreamError, UsageError
+from edgecv.reconnect import Policy
+from edgecv.source import open_source
+from tests.cameras import no_leak, set_later
+
+
+class Capture:
+    """A stand-in for ``cv2.VideoCapture``; `script` says what each read gives."""
+
+    script: ClassVar[list] = []
+    made: ClassVar[list[Capture]] = []
+    opens: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self.settings: dict[int, float] = {}
+        self.released = False
+        self.at_ms = 0.0
+        Capture.made.append(self)
+
+    def open(self, device: str, backend: int) -> bool:
+        self.device, self.backend = device, backend
+        return Capture.opens
+
+    def set(self, key: int, value: float) -> bool:
+        self.settings[key] = value
+        return True
+
+    def get(self, key: int) -> float:
+        return self.at_ms if key == cv2.CAP_PROP_POS_MSEC else 0.0
+
+    def read(self):
+        step = Capture.script.pop(0) if Capture.script else None
+        if isinstance(step, threading.Event):
+            step.wait()
+            step = None
+        if step is None:
+            return False, None
+        self.at_ms = step * 100.0
+        return True, np.full((4, 6, 3), step, np.uint8)
+
+    def release(self) -> None:
+        self.released = True
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch, tmp_path) -> type[Capture]:
+    Capture.script, Capture.made, Capture.opens = [], [], True
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    device = tmp_path / "video0"
+    device.touch()
+    real = os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, *rest: real(device if path == "/dev/video0" else path, *rest)
+    )
+    return Capture
+
+
+def test_a_camera_that_is_not_there_says_why() -> None:
+    source = open_source("/dev/video97", reconnect=False)
+    with no_leak(), pytest.raises(StreamError, match=r"/dev/video97.*got No such file") as caught:
+        list(source.frames(threading.Event()))
+    assert "ls /dev/video" in str(caught.value)
+
+
+def test_one_that_may_not_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, *rest: int) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StreamError, match="group video"):
+        list(open_source("0", reconnect=False).frames(threading.Event()))
+
+
+def test_frames_settings_and_times(camera: type[Capture]) -> None:
+    camera.script = [1, 2, 3]
+    source = open_source(
+        "0", reconnect=False, width=640, height=480, fps=30, fourcc="MJPG", stream="door"
+    )
+    got = []
+    with no_leak(), pytest.raises(StreamError, match="gives no picture any more"):
+        got.extend(source.frames(threading.Event()))
+    assert [(f.index, f.timestamp_s, f.stream) for f in got] == [
+        (0, 0.1, "door"), (1, 0.2, "door"), (2, 0.3, "door")
+    ]  # fmt: skip
+    (made,) = camera.made
+    assert (made.device, made.backend) == ("/dev/video0", cv2.CAP_V4L2)
+    assert next(iter(made.settings)) == cv2.CAP_PROP_FOURCC
+    assert made.settings == {
+        cv2.CAP_PROP_FOURCC: float(cv2.VideoWriter.fourcc(*"MJPG")),
+        cv2.CAP_PROP_FRAME_WIDTH: 640,
+        cv2.CAP_PROP_FRAME_HEIGHT: 480,
+        cv2.CAP_PROP_FPS: 30,
+        cv2.CAP_PROP_BUFFERSIZE: 1,
+    }
+    assert made.released
+
+
+def test_an_unplugged_camera_comes_back(camera: type[Capture]) -> None:
+    camera.script = [1, 2, None, 3, 4]
+    source = open_source("0", reconnect=Policy(first_delay_s=0.001, attempts=2))
+    got = []
+    with no_leak(), pytest.raises(StreamError):
+        got.extend(source.frames(threading.Event()))
+    assert [(f.index, f.epoch) for f in got] == [(0, 0), (1, 0), (2, 1), (3, 1)]
+    assert all(made.released for made in camera.made)
+
+
+def test_a_camera_that_hangs(camera: type[Capture]) -> None:
+    go = threading.Event()
+    camera.script = [1, go]
+    cancel = threading.Event()
+    with no_leak():
+        since = set_later(cancel, 0.2)
+        assert len(list(open_source("0", reconnect=False).frames(cancel))) == 1
+        assert since() < 1
+        camera.script = [go]
+        with pytest.raises(StreamError, match="no answer"):
+            list(open_source("0", reconnect=False, read_timeout_s=0.1).frames(threading.Event()))
+        go.set()
+
+
+def test_one_that_is_taken(camera: type[Capture]) -> None:
+    camera.opens = False
+    with pytest.raises(StreamError, match="cannot be opened"):
+        list(open_source("0", reconnect=False).frames(threading.Event()))
+    assert camera.made[0].released
+
+
+def test_options() -> None:
+    for options in ({"width": 0}, {"fps": -1.0}, {"buffers": 0}, {"fourcc": "MPEG4"}):
+        with pytest.raises(UsageError, match=next(iter(options))):
+            open_source("0", **options)
+    with pytest.raises(UsageError, match="no camera"):
+        open_source("front", "camera")
+    with pytest.raises(UsageError, match="picamera"):
+        open_source("front", "picamera")
+
+
+class Picamera2:
+    """A stand-in for the class of picamera2's name; three pictures, then it fails."""
+
+    made: ClassVar[list[Picamera2]] = []
+
+    def __init__(self, number: int) -> None:
+        if number > 0:
+            raise IndexError("list index out of range")
+        self.calls: list[str] = []
+        self.left = 3
+        Picamera2.made.append(self)
+
+    def create_video_configuration(self, **facts):
+        self.facts = facts
+        return facts
+
+    def configure(self, configuration) -> None:
+        self.calls.append("configure")
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def capture_request(self):
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("the camera has gone")
+        return self
+
+    def make_array(self, name: str) -> np.ndarray:
+        width, height = self.facts[name]["size"]
+        return np.full((height, width, 3), self.left, np.uint8)
+
+    def get_metadata(self) -> dict[str, int]:
+        return {"SensorTimestamp": 5_000_000_000 - self.left * 1_000_000_000}
+
+    def release(self) -> None:
+        self.calls.append("release")
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+@pytest.fixture
+def picamera2(monkeypatch: pytest.MonkeyPatch) -> type[Picamera2]:
+    Picamera2.made = []
+    module = ModuleType("picamera2")
+    module.Picamera2 = Picamera2
+    monkeypatch.setitem(sys.modules, "picamera2", module)
+    return Picamera2
+
+
+def test_a_pi_camera(picamera2: type[Picamera2]) -> None:
+    source = open_source("picamera", reconnect=False, width=8, height=6, fps=10)
+    got = []
+    with no_leak(), pytest.raises(StreamError, match="was lost: got the camera has gone"):
+        got.extend(source.frames(threading.Event()))
+    assert [(f.index, f.timestamp_s, f.image.shape) for f in got] == [
+        (0, 3.0, (6, 8, 3)), (1, 4.0, (6, 8, 3)), (2, 5.0, (6, 8, 3))
+    ]  # fmt: skip
+    (made,) = picamera2.made
+    assert made.calls == ["configure", "start", *["release"] * 3, "stop", "close"]
+    assert made.facts["main"] == {"size": (8, 6), "format": "RGB888"}
+    assert made.facts["controls"] == {"FrameRate": 10}
+
+
+def test_no_such_pi_camera(picamera2: type[Picamera2]) -> None:
+    with pytest.raises(StreamError, match=r"picamera:1: .*rpicam-hello|cannot be opened"):
+        list(open_source("picamera:1", reconnect=False).frames(threading.Event()))
+
+
+def test_without_picamera2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    source = open_source("picamera")  # nothing is looked for before the frames are
+    with no_leak(), pytest.raises(DependencyMissingError, match="apt install python3-picamera2"):
+        list(source.frames(threading.Event()))
