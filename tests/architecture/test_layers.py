@@ -28,7 +28,7 @@ LAYERS = [
      "result", "probe", "class_map"],
     ["heads", "backends", "datasets", "metrics", "sources", "trackers"],
     ["engines", "describe"],
-    ["model"],
+    ["model", "model_info"],
     ["loading", "output_check"],
     ["packing", "interchange", "verification", "evaluation", "drawing"],
     ["sinks"],
