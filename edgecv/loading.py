@@ -18,7 +18,8 @@ from edgecv.manifest import Manifest, Variant
 from edgecv.types import ModelSource, Session, SessionOptions, TensorSpec
 
 if TYPE_CHECKING:
-    from edgecv.model import Model, ModelInfo
+    from edgecv.model import Model
+    from edgecv.model_info import ModelInfo
 
 _UPGRADE = "pip install --upgrade edgecv"
 
@@ -312,7 +313,7 @@ def model_info(
     session: Session, *, model_bytes: int, notes: tuple[str, ...] = (), **facts: Any
 ) -> ModelInfo:
     """Join what the caller knows with what the session reads back."""
-    from edgecv.model import ModelInfo
+    from edgecv.model_info import ModelInfo
 
     read_back = session.info
     return ModelInfo(

@@ -32,7 +32,7 @@ LAYERS = [
     ["pyav_reader", "tracks", "track_scores", "zones", "lines", "motion_gate"],
     ["heads", "backends", "datasets", "metrics", "sources", "trackers"],
     ["engines", "describe"],
-    ["model"],
+    ["model", "model_info"],
     ["loading", "output_check"],
     ["packing", "interchange", "verification", "evaluation", "drawing"],
     ["track_evaluation", "zone_drawing"],
