@@ -62,6 +62,16 @@ class Intake:
         self._space.notify_all()
         self._work.notify_all()
 
+    def end(self) -> None:
+        """Take no more frames from the sources; those that wait are still given."""
+        self._cancel.set()
+        with self._work:
+            for lane in self._lanes:
+                lane.ended = True
+            self._space.notify_all()
+            self._work.notify_all()
+            self._changed()
+
     @property
     def drained(self) -> bool:
         """Whether no worker will get another frame; asked under the lock."""

@@ -19,6 +19,8 @@ from edgecv.events import Dropped, Event, Listener
 from edgecv.types import Frame, Sink
 
 PATIENCE_S = 2.0
+GRACE_S = 0.5
+"""So long a sink may go on delivering what waits when the pipeline is stopped."""
 _TELL_S = 1.0
 
 
@@ -75,6 +77,7 @@ class Outlet:
         self._queue: deque[tuple[Frame, Any]] = deque()
         self._ending = self._stopped = self._closed = False
         self._trusted = True
+        self._deadline = float("inf")
         self._moved = time.monotonic()
         self._written = self._dropped = self._failed = 0
         self._stream = self._error = ""
@@ -126,8 +129,10 @@ class Outlet:
         self.stop()
 
     def stop(self) -> None:
-        """Drop what waits; the sink is closed as soon as it returns from what it is doing."""
+        """Give the sink GRACE_S for what waits, drop the rest and close it; return at once."""
         with self._changed:
+            if not self._stopped:
+                self._deadline = time.monotonic() + GRACE_S
             self._stopped = self._ending = True
             self._changed.notify_all()
 
@@ -149,7 +154,7 @@ class Outlet:
         with self._changed:
             while not self._queue and not self._ending:
                 self._changed.wait()
-            if self._stopped:
+            if time.monotonic() >= self._deadline:
                 self._dropped += len(self._queue)
                 self._queue.clear()
             item = self._queue.popleft() if self._queue else None

@@ -62,6 +62,7 @@ class Pipeline:
             streams are ``every``; else the engine is used as opened, by one worker for one stream
             and by two for several.
         listener: takes events of sinks and of drops.
+        most: results after which it ends.
 
     Raises:
         UsageError: no source, or two of one name.
@@ -80,11 +81,12 @@ class Pipeline:
         hooks: Sequence[Hook] = (),
         plan: Plan | None = None,
         listener: Listener = ignore,
+        most: int | None = None,
     ) -> None:
         _check_names([source.stream for source in sources])
         lock = threading.RLock()
         self._done, self._ready = threading.Condition(lock), threading.Condition(lock)
-        self._hooks, self._listener = tuple(hooks), listener
+        self._hooks, self._listener, self._most = tuple(hooks), listener, most
         self._lanes = []
         for i, source in enumerate(sources):
             latest = source.live if policy is None else policy == "latest"
@@ -109,11 +111,11 @@ class Pipeline:
             tries = (Plan(min(2, len(sources))),)
         else:
             tries = plans(model)
-        most = max(one.workers * one.batch for one in tries)
+        working = max(one.workers * one.batch for one in tries)
         self._intake = Intake(
             self._lanes,
             lock,
-            limit=most + _READY["latest" if live else "every"],
+            limit=working + _READY["latest" if live else "every"],
             gate=gate,
             changed=self._done.notify_all,
         )
@@ -167,6 +169,10 @@ class Pipeline:
     def ended(self) -> bool:
         """Whether `get` will never have another result."""
         return self._error is not None or self._stopped or (self._finished and not self._results)
+
+    def finish(self) -> None:
+        """Take no more frames; the results of those under way still come. Returns at once."""
+        self._intake.end()
 
     def stop(self) -> None:
         """Tell every thread to end, and return at once."""
@@ -235,12 +241,14 @@ class Pipeline:
     def _finish(self) -> None:
         """Track, call the hooks and hand out, in the order of each stream; its thread's work."""
         try:
-            while (item := self._next_finished()) is not None:
+            while self._timed != self._most and (item := self._next_finished()) is not None:
                 lane, frame, outcome = item
                 if isinstance(outcome, ImageError):
                     self._leave_out(lane, frame, outcome)
                 else:
                     self._hand_out(lane, frame, outcome)
+            self._intake.end()
+            self._crew.stop()
             for outlet in self._outlets:
                 if not self._stopped:
                     outlet.finish()

@@ -19,7 +19,9 @@ from edgecv.types import Frame, Sink, Source
 if TYPE_CHECKING:
     from edgecv.crew import Plan
     from edgecv.model import Model
+    from edgecv.motion_gate import MotionGateOptions
     from edgecv.result import Result
+    from edgecv.zone_config import ZoneConfig
 
 SourceLike = Any
 """An address of `edgecv.source.open_source`, or a `Source`."""
@@ -33,8 +35,11 @@ def stream(
     track: bool | str = False,
     sinks: Iterable[SinkLike] = (),
     policy: Policy | None = None,
+    zones: str | os.PathLike[str] | ZoneConfig | None = None,
+    motion: bool | MotionGateOptions = False,
     gate: Gate | None = None,
     hooks: Sequence[Hook] = (),
+    most: int | None = None,
     plan: Plan | None = None,
     listener: Listener = ignore,
     tracker_options: dict[str, Any] | None = None,
@@ -48,15 +53,20 @@ def stream(
     Args:
         model: stays open; or the path of a model, which is opened and closed here.
         source: what `edgecv.source.open_source` takes, a `Source`, or a list of these. The results
-            of several are interleaved, and `Frame.stream` tells them apart.
+            of several are interleaved, and `Frame.stream` tells them apart. A list of nothing but
+            image files is one stream.
         track: give objects ids: True, or the name of a tracker. Each stream has its own.
         sinks: addresses, such as ``found.jsonl`` or ``mqtt://host/topic``, or `Sink` objects;
             they are closed at the end.
         policy: ``latest`` drops frames that newer ones replace, ``every`` makes the source wait;
             None takes ``latest`` for live sources and ``every`` for the rest.
+        zones: what to count, as a JSON file or read from one; it needs tracks and turns them on.
+            Each result has `Result.counts`.
+        motion: run only frames in which something moved; True, or how to tell.
         gate: tells of a frame whether it is worth running; called in a thread of its stream.
         hooks: called with each frame and its result, after the tracker, in the order of the stream;
             what they return takes the result's place.
+        most: results after which it ends, all streams together.
         plan: pins how many workers share the work; None measures or chooses it.
         listener: takes the events of sources and sinks; called in their threads.
         tracker_options: fields of the tracker's ``Options``.
@@ -65,6 +75,12 @@ def stream(
     Raises:
         UsageError: something that cannot be meant.
     """
+    if zones is not None:
+        from edgecv.watch import ZoneWatch
+        from edgecv.zone_config import ZoneConfig
+
+        config = zones if isinstance(zones, ZoneConfig) else ZoneConfig.read(zones)
+        hooks, track = [ZoneWatch(config), *hooks], track or True
     return Stream(
         *_prepare(
             model,
@@ -75,11 +91,24 @@ def stream(
             tracker_options or {},
             source_options,
             policy=policy,
-            gate=gate,
+            gate=_gate(motion, gate),
             hooks=hooks,
+            most=most,
             plan=plan,
         )
     )
+
+
+def _gate(motion: bool | MotionGateOptions, gate: Gate | None) -> Gate | None:
+    if motion is False:
+        return gate
+    from edgecv.watch import MotionGates
+
+    moved = MotionGates(None if motion is True else motion)
+    if gate is None:
+        return moved
+    both = gate
+    return lambda frame: both(frame) and moved(frame)
 
 
 class Stream:
@@ -111,6 +140,10 @@ class Stream:
     def stats(self) -> PipelineStats:
         """Frames in, out, dropped and skipped, rates, ages, times of the stages, and queues."""
         return self._pipeline.stats()
+
+    def finish(self) -> None:
+        """Take no more frames, from any thread; the loop ends after those under way."""
+        self._pipeline.finish()
 
     def stop(self) -> None:
         """Tell the stream to end, from any thread; the loop over it ends at once."""
@@ -191,6 +224,8 @@ def open_sources(
 ) -> list[Source]:
     """Make one source or several; a name that was taken gets a number."""
     several: list[Any] = list(source) if isinstance(source, list | tuple) else [source]
+    if len(several) > 1 and all(map(_is_image_file, several)):
+        several = [several]
     made: list[Source] = []
     for item in several:
         if hasattr(item, "frames"):
@@ -206,6 +241,12 @@ def open_sources(
             one = open_source(item, listener=listener, **{**options, "stream": free})
         made.append(one)
     return made
+
+
+def _is_image_file(item: Any) -> bool:
+    from edgecv.image_files import is_image
+
+    return isinstance(item, str | os.PathLike) and is_image(os.path.basename(os.fspath(item)))  # noqa: PTH119  # an address may be a URL
 
 
 def _trackers(

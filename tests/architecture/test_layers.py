@@ -39,7 +39,7 @@ LAYERS = [
     ["sinks"],
     ["crew"],
     ["throughput"],
-    ["counters", "outlet", "lane", "intake"],
+    ["counters", "outlet", "lane", "intake", "watch"],
     ["pipeline"],
     ["streaming", "streaming_async"],
     ["bench"],
