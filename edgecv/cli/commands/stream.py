@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import threading
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ import click
 
 from edgecv import plugins
 from edgecv.cli import output
-from edgecv.cli.options import Opener, model_options
+from edgecv.cli.options import Opener, key_values, model_options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,6 +35,13 @@ _INTERRUPTED = 130
     "--zones",
     type=click.Path(path_type=Path),
     help="JSON file of zones and lines to count in; turns tracking on.",
+)
+@click.option(
+    "--source-option",
+    "source_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Option of the sources, such as realtime=true or transport=udp; may be repeated.",
 )
 @click.option("--motion", is_flag=True, help="Run only frames in which something moved.")
 @click.option(
@@ -72,6 +78,7 @@ def command(
     open_model: Opener,
     track: str | None,
     zones: Path | None,
+    source_options: tuple[str, ...],
     motion: bool,
     sinks: tuple[str, ...],
     policy: Any,
@@ -90,8 +97,6 @@ def command(
     from edgecv.streaming import stream
 
     output.check_target(json_target, [model])
-    # A shell starts background jobs with interrupts ignored; this command ends by them.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     status = 0
     with ExitStack() as stack:
         opened = stack.enter_context(open_model(model))
@@ -108,6 +113,7 @@ def command(
             motion=motion,
             most=max_frames,
             listener=_tell,
+            **key_values(source_options, "--source-option"),
         )
         stack.enter_context(run)
         if duration_s is not None:
