@@ -285,7 +285,8 @@ class Pipeline:
         start = time.perf_counter()
         result = lane.follow(frame, result)
         for hook in self._hooks:
-            result = hook(frame, result) or result
+            changed = hook(frame, result)
+            result = result if changed is None else changed
         follow_ms = (time.perf_counter() - start) * 1e3
         for outlet in self._outlets:
             outlet.offer(frame, result)
