@@ -102,9 +102,7 @@ def test_tracks_zones_and_sinks(bundle: Path, tmp_path: Path) -> None:
 
 def test_it_ends_after_so_many_frames(bundle: Path, tmp_path: Path) -> None:
     target = tmp_path / "found.jsonl"
-    ran = stream(
-        bundle, "faulty:frames=0", "--max-frames", "25", "--json", "-", "--sink", target
-    )
+    ran = stream(bundle, "faulty:frames=0", "--max-frames", "25", "--json", "-", "--sink", target)
     assert ran.status == 0
     assert len(ran.lines) == len(target.read_text().splitlines()) == 25
 

@@ -151,9 +151,7 @@ def test_a_thousand_disconnects_leak_nothing(tmp_path: Path) -> None:
 
     told: list[events.Event] = []
     policy = Policy(first_delay_s=1e-4, max_delay_s=1e-4)
-    source = open_source(
-        "faulty:frames=5000,disconnect=/5", reconnect=policy, listener=told.append
-    )
+    source = open_source("faulty:frames=5000,disconnect=/5", reconnect=policy, listener=told.append)
     before = len(list(Path("/proc/self/fd").iterdir()))
     with mean_model(tmp_path) as model:
         run = edgecv.stream(model, source, policy="every")
