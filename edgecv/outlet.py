@@ -19,7 +19,7 @@ from edgecv.events import Dropped, Event, Listener
 from edgecv.types import Frame, Sink
 
 PATIENCE_S = 2.0
-GRACE_S = 0.5
+GRACE_S = 0.3
 """So long a sink may go on delivering what waits when the pipeline is stopped."""
 _TELL_S = 1.0
 
@@ -105,12 +105,14 @@ class Outlet:
             if self._stopped:
                 self._dropped += 1
                 return
-            if self._full():
+            full = self._full()
+            if full:
                 self._queue.popleft()
                 self._dropped += 1
-                self._tell_drops.add()
             self._queue.append((frame, result))
             self._changed.notify_all()
+        if full:  # a listener may stop the pipeline, whose lock comes before this one
+            self._tell_drops.add()
 
     def _full(self) -> bool:
         return len(self._queue) >= self._capacity
@@ -146,6 +148,8 @@ class Outlet:
             except Exception as error:
                 self.close_error = error
                 self._error = one_line(error)
+            self._tell_drops.flush()
+            self._tell_failures.flush()
             with self._changed:
                 self._closed = True
                 self._changed.notify_all()

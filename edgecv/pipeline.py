@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgecv.counters import PipelineStats
 from edgecv.crew import Crew, Outcome, Plan, plans
 from edgecv.errors import ImageError, UsageError
-from edgecv.events import Listener, Skipped, ignore
+from edgecv.events import Event, Listener, Skipped, ignore
 from edgecv.intake import Gate, Intake
 from edgecv.lane import Follower, Lane
 from edgecv.outlet import Outlet
@@ -87,6 +87,7 @@ class Pipeline:
         lock = threading.RLock()
         self._done, self._ready = threading.Condition(lock), threading.Condition(lock)
         self._hooks, self._listener, self._most = tuple(hooks), listener, most
+        listener = self._tell
         self._lanes = []
         for i, source in enumerate(sources):
             latest = source.live if policy is None else policy == "latest"
@@ -231,6 +232,13 @@ class Pipeline:
             self._stopped = True
             self._wake()
 
+    def _tell(self, event: Event) -> None:
+        """Tell the caller; a listener that raises, in whatever thread, ends the pipeline."""
+        try:
+            self._listener(event)
+        except BaseException as error:
+            self._fail(error)
+
     def _give(self, job: tuple[Any, ...], outcome: Outcome) -> None:
         """Take a worker's outcome."""
         frame, lane, place = job
@@ -279,7 +287,7 @@ class Pipeline:
         with self._done:
             lane.counts.skipped += 1
             self._intake.let_go()
-        self._listener(Skipped(frame.stream, time.monotonic(), 1, error.message))
+        self._tell(Skipped(frame.stream, time.monotonic(), 1, error.message))
 
     def _hand_out(self, lane: Lane, frame: Frame, result: Result) -> None:
         start = time.perf_counter()

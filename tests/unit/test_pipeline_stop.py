@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -83,7 +82,6 @@ def test_it_stops_at_once(tmp_path: Path, state: str, how: str) -> None:
             break
         with Timed():
             loop = None
-            gc.collect()
     else:
         next(run)
         time.sleep(0.1)
@@ -93,7 +91,6 @@ def test_it_stops_at_once(tmp_path: Path, state: str, how: str) -> None:
                 run.close()
             elif how == "drop":
                 run = None
-                gc.collect()
             else:
                 timer = threading.Timer(0.2, run.stop)
                 timer.start()
@@ -154,6 +151,12 @@ ERRORS: dict[str, Callable[[Path], Stream]] = {
         ListSource(None, live=True, pause=lambda _: 1e-3),
         listener=raises(RuntimeError("listener")),
     ),
+    "listener of a sink": lambda p: stream(
+        mean_model(p),
+        ListSource(None),
+        sinks=[ListSink(fail=lambda _: True)],
+        listener=raises(RuntimeError("listener of a sink")),
+    ),
     "closing a sink": lambda p: stream(
         mean_model(p), ListSource(3), sinks=[ListSink(close_error=SinkError("not finished"))]
     ),
@@ -212,6 +215,22 @@ def test_a_failing_sink_is_tried_again_and_told(tmp_path: Path) -> None:
     assert failures
     assert failures[0].reason == "sink test: no"
     assert sink.closed == 1
+
+
+def test_a_listener_may_stop_the_stream(tmp_path: Path) -> None:
+    with mean_model(tmp_path) as model:
+        box: list[Stream] = []
+        run = stream(
+            model,
+            ListSource(None),
+            sinks=[ListSink(fail=lambda call: call > 5)],
+            listener=lambda event: box[0].stop(),
+        )
+        box.append(run)
+        list(run)
+    box.clear()
+    assert not threads()
+    assert run.stats.sinks[0].failed >= 1
 
 
 @pytest.mark.parametrize(("policy", "lost"), [("every", False), ("latest", True)])
