@@ -81,11 +81,13 @@ class Pairing:
 
     def tracks(self, among: Array) -> Array:
         """Return those of the given rows that are free."""
-        return among[~self.taken[among]]
+        free: Array = among[~self.taken[among]]
+        return free
 
     def detections(self, among: Array) -> Array:
         """Return those of the given detections that are free."""
-        return among[self.track_of[among] == NOBODY]
+        free: Array = among[self.track_of[among] == NOBODY]
+        return free
 
     def round(self, rows: Array, columns: Array, cost: Array, limit: float) -> None:
         """Pair free tracks with free detections; see `assign`.

@@ -1,7 +1,7 @@
 """Files of the MOTChallenge: tracks that are true, tracks that were found, and what a sequence is.
 
 Source: motchallenge.net/instructions, and Milan et al., MOT16: A Benchmark for Multi-Object
-Tracking (2016), sections 3.3 and 4.1. Frames, and the pixel in the upper left corner, have number 1.
+Tracking (2016), on its data format. Frames, and the pixel in the upper left corner, are number 1.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from edgecv.types import Array, Float32, Int32
 
 PEDESTRIAN = 1
 DISTRACTORS = (2, 7, 8, 12)
-"""People on vehicles, static people, distractors and reflections (MOT16, table 3): who finds them is
-neither right nor wrong."""
+"""People on vehicles, static people, distractors and reflections, as MOT16 numbers its classes: who
+finds them is neither right nor wrong."""
 
 _LIMIT_BYTES = 256_000_000
 _LARGEST = 1e7

@@ -13,7 +13,7 @@ from edgecv.zones import check_time
 _SHARE_MOVED = 0.3  # of the picture: more is another scene, a turned camera, a light switched on
 _FULL = 4 / 9  # of a pixel's 3 x 3 neighbours that changed with it
 _SPREAD = 1.4826  # from the median absolute deviation to a standard deviation
-_LEARNED = 0.1  # of the noise at each frame
+_LEARNED = 0.1  # of the noise at each frame; more of the first ones
 _BURNT = 248.0
 _RELIT_GAIN, _RELIT_OFFSET = 0.08, 8.0  # what counts as another light
 
@@ -80,7 +80,7 @@ class MotionGate:
         """Forget the picture, the noise and the time; the counts stay."""
         self._reference: _Small | None = None
         self._previous: _Small | None = None
-        self._noise = 0.0
+        self._noise, self._learned = 0.0, 0
         self._now_s: float | None = None
         self._moved_s = self._counted_s = float("-inf")
 
@@ -103,6 +103,7 @@ class MotionGate:
         small = _Small(image, self.options.width)
         self.seen += 1
         moved = self._changed(small)
+        self._measure_noise(small)
         if moved:
             self._moved_s = timestamp_s
         counts = (
@@ -118,10 +119,9 @@ class MotionGate:
         return counts
 
     def _changed(self, now: _Small) -> bool:
-        before, previous = self._reference, self._previous
-        if before is None or previous is None or before.grey.shape != now.grey.shape:
+        before = self._reference
+        if before is None or before.grey.shape != now.grey.shape:
             return True
-        self._measure_noise(now.grey - _relit(previous, now)[0])
         limit = max(self.options.min_level, self.options.noise_factor * self._noise)
         expected, same_light = _relit(before, now)
         changed = np.abs(now.grey - expected) > limit
@@ -133,11 +133,20 @@ class MotionGate:
         around = cv2.blur(mask, (3, 3), borderType=cv2.BORDER_CONSTANT)
         return bool((around[changed] > _FULL - 0.01).any())
 
-    def _measure_noise(self, difference: Array) -> None:
-        """Learn from two frames in a row; most pixels of most frames show no motion."""
+    def _measure_noise(self, now: _Small) -> None:
+        """Learn from two frames in a row: most pixels of most pairs show no motion.
+
+        One pair never more than doubles the noise, so that a new scene is not taken for it.
+        """
+        before = self._previous
+        if before is None or before.grey.shape != now.grey.shape:
+            return
+        difference = np.abs(now.grey - _relit(before, now)[0])
         # The difference of two frames has the noise of both.
-        sigma = _SPREAD * float(np.median(np.abs(difference))) / 2**0.5
-        self._noise = sigma if self._noise == 0 else (1 - _LEARNED) * self._noise + _LEARNED * sigma
+        sigma = _SPREAD * float(np.median(difference)) / 2**0.5
+        self._learned += 1
+        rate = max(_LEARNED, 1 / self._learned)
+        self._noise += rate * (min(sigma, 2 * self._noise + 1) - self._noise)
 
 
 class _Small:

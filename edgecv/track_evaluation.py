@@ -40,6 +40,7 @@ class TrackEvaluation:
         tracks: where the tracks come from: a file, or names of model and tracker.
         metrics: of all sequences together; see `edgecv.track_scores.Counts.metrics`.
         sequences: name -> the same of each.
+        reasons: name -> why the value is None.
         frames: frames that were run; None where the tracks come from a file.
         problems: images that could not be run; what is true in them counts as missed.
         confidence: threshold that the model was run with; None where the tracks come from a file.
@@ -49,6 +50,7 @@ class TrackEvaluation:
     tracks: str
     metrics: Mapping[str, float | None]
     sequences: Mapping[str, Mapping[str, float | None]]
+    reasons: Mapping[str, str]
     frames: int | None = None
     problems: tuple[Problem, ...] = ()
     confidence: float | None = None
@@ -61,6 +63,7 @@ class TrackEvaluation:
             "tracks": self.tracks,
             "metrics": _rounded(self.metrics),
             "sequences": {name: _rounded(values) for name, values in self.sequences.items()},
+            "reasons": dict(self.reasons),
             "frames": self.frames,
             "problems": [asdict(problem) for problem in self.problems],
             "confidence": self.confidence,
@@ -125,7 +128,8 @@ def evaluate_tracker(
         tracker: makes a new one for each sequence.
         data: a sequence's folder (``img1``, ``gt/gt.txt``, ``seqinfo.ini``), or a folder of such.
         name: how to call model and tracker in the report.
-        label: class that is followed; None takes what the model calls a person, or its only class.
+        label: class that is followed, or ``*`` for all; None takes what the model calls a person,
+            or its only class.
         confidence: threshold of the model; None takes the lowest score that the tracker uses.
         frame_rate: frames a second; None takes that of ``seqinfo.ini``.
         min_visibility: true boxes less visible than this do not count.
@@ -194,7 +198,10 @@ def _evaluation(
         first = first + more
     each = {name: found.metrics() for name, found in counts.items()}
     metrics = first.metrics()
-    return TrackEvaluation(data.resolve().name, tracks, metrics, each, frames, problems, confidence)
+    why = "no true box counts" if not first.truths else "no box of a track was found"
+    reasons = {name: why for name, value in metrics.items() if value is None}
+    name = data.resolve().name
+    return TrackEvaluation(name, tracks, metrics, each, reasons, frames, problems, confidence)
 
 
 def _ids(track_id: Any) -> list[int]:
@@ -219,6 +226,8 @@ def _class_of(labels: Sequence[str], label: str | None) -> int | None:
     Raises:
         UsageError: no such class, or several and none is called a person.
     """
+    if label == "*":
+        return None
     known = [name.lower() for name in labels]
     wanted = _PEOPLE if label is None else (label.lower(),)
     for name in wanted:
@@ -231,5 +240,5 @@ def _class_of(labels: Sequence[str], label: str | None) -> int | None:
         where="label",
         expected=f"one of {', '.join(labels[:20])}",
         got=repr(label) if label else None,
-        remedy="name it with --class" if not label else None,
+        remedy="name it with --class, '*' for all" if not label else None,
     )

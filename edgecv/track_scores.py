@@ -11,8 +11,8 @@ Sources:
 - Li, Huang, Nevatia: Learning to Associate (2009), section 4: mostly tracked, mostly lost;
 - Ristani et al.: Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking
   (2016), section 3: IDF1, IDP, IDR;
-- Luiten et al.: HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking (2021), sections
-  5 and 6.
+- Luiten et al.: HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking (2021), section
+  5.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ NAMES = (
     *("idsw", "frag", "fp", "fn", "mt", "pt", "ml"),
 )
 _ROUNDING = 1e-9
-_AS_MANY = (
-    2.0  # what a pair saves; two pairs cost at most 1, so no good pair is given up for a better
-)
+# What a pair saves. Two pairs cost at most 1, so no pair is given up for a better one.
+_AS_MANY = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +162,8 @@ def scored(truth: Boxes, found: Boxes, min_visibility: float = 0.0) -> tuple[Box
 
     Rows of the truth whose flag is 0, and of classes other than pedestrians, are no targets. In
     files with classes (MOT16 and later), results that match a distractor are left out, too: in
-    each frame results are paired with all true boxes, at an IoU of at least 0.5 (MOT16, section
-    4.1.2).
+    each frame results are paired with all true boxes, at an IoU of at least 0.5 (MOT16, on
+    target-like annotations).
 
     Returns:
         True boxes and results to compare.
@@ -204,7 +203,7 @@ def _clear(frames: Sequence[_Frame], sizes: Array) -> tuple[int, float, int, int
     """Count matches, sum of IoU, switches, fragments, mostly tracked and mostly lost.
 
     A true track keeps the result it was last matched with as long as they overlap; the rest are
-    paired anew (2008, section 2.1.3).
+    paired anew (CLEAR MOT, section 2).
     """
     last = np.full(len(sizes), -1)
     tracked = np.zeros(len(sizes), np.int64)
@@ -264,7 +263,7 @@ def _most(gain: Array) -> tuple[Array, Array]:
 def _hota(frames: Sequence[_Frame], sizes: Array, found_sizes: Array) -> tuple[Array, Array]:
     """Count matches and sum the association accuracy at each of `ALPHAS`.
 
-    Section 6 asks for the matching that makes HOTA largest. It is found as in the authors' figures:
+    The paper asks for the matching that makes HOTA largest. It is found as in the authors' figures:
     once a frame, for all thresholds, by the IoU weighted with how much two tracks overlap over the
     whole sequence, where a box that overlaps several counts in parts.
     """
@@ -274,13 +273,19 @@ def _hota(frames: Sequence[_Frame], sizes: Array, found_sizes: Array) -> tuple[A
         part = np.divide(frame.iou, all_of, out=np.zeros_like(frame.iou), where=all_of > _ROUNDING)
         shared[frame.truth[:, None], frame.found[None]] += part
     alike = shared / np.maximum(sizes[:, None] + found_sizes[None] - shared, _ROUNDING)
-    pairs = np.zeros((len(ALPHAS), *shared.shape), np.int64)
+    truth, found, iou = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
     for frame in frames:
-        gain = alike[frame.truth[:, None], frame.found[None]] * frame.iou
-        rows, columns = _most(gain)
-        reached = frame.iou[rows, columns][None] >= ALPHAS[:, None] - _ROUNDING
-        level, k = np.nonzero(reached)
-        pairs[level, frame.truth[rows[k]], frame.found[columns[k]]] += 1
-    union = sizes[None, :, None] + found_sizes[None, None] - pairs
-    association = (pairs * (pairs / np.maximum(union, 1))).sum(axis=(1, 2))
-    return pairs.sum(axis=(1, 2)), association
+        rows, columns = _most(alike[frame.truth[:, None], frame.found[None]] * frame.iou)
+        truth.append(frame.truth[rows])
+        found.append(frame.found[columns])
+        iou.append(frame.iou[rows, columns])
+    pairs, overlap = np.stack([np.concatenate(truth), np.concatenate(found)]), np.concatenate(iou)
+    matches, association = np.zeros(len(ALPHAS), np.int64), np.zeros(len(ALPHAS))
+    for level, alpha in enumerate(ALPHAS):
+        (rows, columns), times = np.unique(
+            pairs[:, overlap >= alpha - _ROUNDING], axis=1, return_counts=True
+        )
+        union = sizes[rows] + found_sizes[columns] - times
+        matches[level] = times.sum()
+        association[level] = (times * (times / union)).sum()
+    return matches, association

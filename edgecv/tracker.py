@@ -38,8 +38,9 @@ class TrackerOptions(Record, kw_only=True):
         across_classes: let a track go on with a detection of another class. By default an id
             never changes its class.
         appearance_weight: share of the embeddings in the cost of a pair, where there are any.
-        appearance_distance: up to this cosine distance (1 - cosine) an object is known again by
-            its embedding alone, where motion makes it possible.
+        appearance_distance: up to this cosine distance (1 - cosine) an object that was out of
+            sight is taken for the same: where it is expected, and else wherever its motion makes
+            it possible.
         max_tracks: more are not kept; those unseen for longest go first.
     """
 
@@ -48,7 +49,7 @@ class TrackerOptions(Record, kw_only=True):
     min_iou: float = 0.2
     confirm_hits: int = 2
     max_lost_s: float = 1.0
-    max_gap_s: float = 5.0
+    max_gap_s: float = 10.0
     across_classes: bool = False
     appearance_weight: float = 0.5
     appearance_distance: float = 0.25
@@ -97,7 +98,8 @@ class Tracker(Protocol):
             detections: of one frame, N of them in any order; may be none.
             timestamp_s: when the frame was taken, in seconds on the stream's clock. The same time
                 as before is taken as another look at the same moment.
-            embeddings: (N, D) what each looks like, of any length but 0; or None.
+            embeddings: (N, D) what each looks like, of any length but 0, with the same D in every
+                frame; or None.
 
         Returns:
             The same detections in the same order, with `track_id` filled in: ids from 1 that this

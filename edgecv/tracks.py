@@ -11,10 +11,10 @@ from edgecv.association import NOBODY, Pairing, cosine_distance
 from edgecv.errors import UsageError
 from edgecv.motion import Motion
 from edgecv.results.detections import Detections
-from edgecv.tracker import TrackerOptions
+from edgecv.tracker import TrackerOptions, unit_embeddings
 from edgecv.types import Array, Float32
 
-_EMBEDDING_KEPT = 0.9  # of a track's embedding at each new one: JDE (Wang et al. 2020), section 3.5
+_EMBEDDING_KEPT = 0.9  # of a track's embedding at each new one: JDE (Wang et al. 2020)
 _CHI2_2D_95 = 5.991  # 95 % quantile of the chi-square distribution with 2 degrees of freedom
 
 
@@ -76,6 +76,25 @@ class Tracks:
             )
         return timestamp_s - self.now_s
 
+    def check_looks(self, detections: Detections, embeddings: Float32 | None) -> Float32 | None:
+        """Return the embeddings of a frame at length 1, or None.
+
+        Raises:
+            UsageError: they do not fit the detections, or those of the frames before.
+        """
+        looks = unit_embeddings(detections, embeddings)
+        if looks is None or not len(looks) or self.embedding is None:
+            return looks
+        if looks.shape[1] != self.embedding.shape[1]:
+            raise UsageError(
+                "of another network than before",
+                where="embeddings",
+                expected=f"{self.embedding.shape[1]} numbers each",
+                got=str(looks.shape[1]),
+                remedy="call reset() where the network changes",
+            )
+        return looks
+
     def advance(self, timestamp_s: float) -> Array:
         """Move all tracks on to the time of a frame, and end those that are overdue.
 
@@ -135,6 +154,9 @@ class Tracks:
             known = self.embedding[rows].any(axis=1)
             unlike = np.clip(cosine_distance(self.embedding[rows], looks[columns]), 0, 1)
             cost[known] = (1 - share) * cost[known] + share * unlike[known]
+            # Where it is expected, another may have come meanwhile.
+            gone = known & self.lost[rows]
+            cost[gone[:, None] & (unlike > self._options.appearance_distance)] = np.inf
         cost[(overlap < min_iou) | (overlap <= 0)] = np.inf
         cost[self.other_class(rows, detections, columns)] = np.inf
         return cost
@@ -172,7 +194,7 @@ class Tracks:
         """Take (K,) embeddings into (K,) tracks."""
         if looks is None or not len(rows):
             return
-        if self.embedding is None or self.embedding.shape[1] != looks.shape[1]:
+        if self.embedding is None:
             self.embedding = np.zeros((len(self), looks.shape[1]), np.float32)
         mixed = _EMBEDDING_KEPT * self.embedding[rows] + (1 - _EMBEDDING_KEPT) * looks[columns]
         length = np.linalg.norm(mixed, axis=1, keepdims=True)

@@ -53,6 +53,7 @@ class ZoneCount(Record):
 class _Visit:
     def __init__(self, class_id: int, now_s: float) -> None:
         self.class_id, self.since_s, self.seen_s = class_id, now_s, now_s
+        self.missed = False
 
 
 class Zones:
@@ -118,20 +119,22 @@ class Zones:
             if track <= 0:
                 continue
             visit = visits.get(track)
-            if visit is not None and now_s - visit.seen_s > self.specs[z].grace_s:
+            # Between two frames far apart nobody saw it leave.
+            if visit is not None and visit.missed and now_s - visit.seen_s > self.specs[z].grace_s:
                 self._exit(z, track, events)
                 visit = None
             if visit is None:
                 visits[track] = visit = _Visit(class_id, now_s)
                 self._entries[z] += 1
                 events.append(ZoneEvent("entry", name, track, class_id, now_s))
-            visit.class_id, visit.seen_s = class_id, now_s
+            visit.class_id, visit.seen_s, visit.missed = class_id, now_s, False
 
     def _leave(self, z: int, now_s: float, events: list[ZoneEvent]) -> None:
-        grace = self.specs[z].grace_s
-        over = [t for t, visit in self._visits[z].items() if now_s - visit.seen_s > grace]
-        for track in over:
-            self._exit(z, track, events)
+        visits = self._visits[z]
+        for track in [track for track, visit in visits.items() if visit.seen_s < now_s]:
+            visits[track].missed = True
+            if now_s - visits[track].seen_s > self.specs[z].grace_s:
+                self._exit(z, track, events)
 
     def _exit(self, z: int, track: int, events: list[ZoneEvent]) -> None:
         visit = self._visits[z].pop(track)

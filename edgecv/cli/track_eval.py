@@ -32,7 +32,7 @@ _OPTIONS = (
     click.option("--tracker-option", "tracker_options", multiple=True, metavar="KEY=VALUE",
                  help="Tracks: option of the tracker. May be repeated."),
     click.option("--class", "followed", metavar="NAME",
-                 help="Tracks: class that is followed.  [default: person]"),
+                 help="Tracks: class that is followed, '*' for all.  [default: person]"),
     click.option("--fps", type=click.FloatRange(0, min_open=True),
                  help="Tracks: frames a second, where seqinfo.ini is not to say."),
     click.option("--min-visibility", type=click.FloatRange(0, 1),
@@ -157,6 +157,8 @@ def _print(report: TrackEvaluation) -> None:
         table.add_row(metric, _text(value), *others)
     screen = output.console()
     screen.print(table)
+    for name, reason in report.reasons.items():
+        screen.print(f"note: {name}: {reason}")
     if report.problems:
         screen.print(f"{len(report.problems)} images could not be run:")
         for problem in report.problems[:10]:

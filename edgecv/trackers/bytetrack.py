@@ -14,7 +14,7 @@ import numpy as np
 
 from edgecv.association import NOBODY, Pairing, solver
 from edgecv.results.detections import Detections
-from edgecv.tracker import TrackerOptions, check_range, unit_embeddings
+from edgecv.tracker import TrackerOptions, check_range
 from edgecv.tracks import Tracks
 from edgecv.types import Array, Float32
 
@@ -54,7 +54,7 @@ class ByteTrack:
     ) -> Detections:
         """Give the detections of the next frame their ids; see `edgecv.tracker.Tracker`."""
         tracks, options = self._tracks, self.options
-        looks = unit_embeddings(detections, embeddings)
+        looks = tracks.check_looks(detections, embeddings)
         tracks.advance(timestamp_s)
         high = np.flatnonzero(detections.score >= options.high_score)
         low = np.flatnonzero(

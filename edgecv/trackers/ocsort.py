@@ -20,7 +20,7 @@ from edgecv import boxes
 from edgecv.association import NOBODY, Pairing, solver
 from edgecv.motion import Motion
 from edgecv.results.detections import Detections
-from edgecv.tracker import TrackerOptions, check_range, unit_embeddings
+from edgecv.tracker import TrackerOptions, check_range
 from edgecv.tracks import Tracks
 from edgecv.types import Array, Float32
 
@@ -34,8 +34,8 @@ class Options(TrackerOptions, kw_only=True):
     Attributes:
         momentum_weight: cost of a turn by 180 degrees; lambda of the paper.
         momentum_s: the direction of an object is taken over this time (three frames of video).
-        recovery_iou: the IoU with the last box seen that finds an object again; more than `min_iou`,
-            since others pass where one has left.
+        recovery_iou: the IoU with the last box seen that finds an object again; more than
+            `min_iou`, since others pass where one has left.
     """
 
     momentum_weight: float = 0.2
@@ -74,32 +74,19 @@ class OcSort:
     ) -> Detections:
         """Give the detections of the next frame their ids; see `edgecv.tracker.Tracker`."""
         tracks, options = self._tracks, self.options
-        looks = unit_embeddings(detections, embeddings)
+        looks = tracks.check_looks(detections, embeddings)
         self._keep(tracks.advance(timestamp_s))
         high = np.flatnonzero(detections.score >= options.high_score)
         pairing = Pairing(len(tracks), len(detections))
         expected = tracks.motion.xyxy()
         confirmed = np.flatnonzero(tracks.id > 0)
-        for rows in (confirmed, np.flatnonzero(tracks.id == 0)):
-            columns = pairing.detections(high)
-            cost = tracks.cost(
-                rows,
-                expected[rows],
-                detections,
-                columns,
-                min_iou=options.min_iou,
-                looks=looks,
-            )
-            turn = options.momentum_weight * self._turns(rows, detections.xyxy[columns])
-            pairing.round(rows, columns, cost + turn, 1 + options.momentum_weight)
-            rows, columns = pairing.tracks(rows), pairing.detections(columns)
-            last = boxes.from_cxcywh(tracks.motion.seen[rows]).astype(np.float32)
-            cost = tracks.cost(rows, last, detections, columns, min_iou=options.recovery_iou)
-            pairing.round(rows, columns, cost, 1.0)
+        self._match(pairing, confirmed, expected, detections, high, looks)
         if looks is not None:
             rows, columns = pairing.tracks(confirmed), pairing.detections(high)
             cost = tracks.appearance_cost(rows, detections, columns, looks)
             pairing.round(rows, columns, cost, options.appearance_distance)
+        begun = np.flatnonzero(tracks.id == 0)
+        self._match(pairing, begun, expected, detections, high, looks)
 
         columns = np.flatnonzero(pairing.track_of != NOBODY)
         rows = pairing.track_of[columns]
@@ -113,8 +100,32 @@ class OcSort:
         self._extend(new, timestamp_s)
         return result
 
+    def _match(
+        self,
+        pairing: Pairing,
+        rows: Array,
+        expected: Float32,
+        detections: Detections,
+        columns: Array,
+        looks: Float32 | None,
+    ) -> None:
+        """Pair (R,) tracks with the free ones of (C,) detections: momentum, then recovery."""
+        tracks, options = self._tracks, self.options
+        columns = pairing.detections(columns)
+        cost = tracks.cost(
+            rows, expected[rows], detections, columns, min_iou=options.min_iou, looks=looks
+        )
+        turn = options.momentum_weight * self._turns(rows, detections.xyxy[columns])
+        pairing.round(rows, columns, cost + turn, 1 + options.momentum_weight)
+        rows, columns = pairing.tracks(rows), pairing.detections(columns)
+        last = boxes.from_cxcywh(tracks.motion.seen[rows].astype(np.float32))
+        cost = tracks.cost(
+            rows, last, detections, columns, min_iou=options.recovery_iou, looks=looks
+        )
+        pairing.round(rows, columns, cost, 1.0)
+
     def _turns(self, rows: Array, xyxy: Float32) -> Array:
-        """Compute by how much (R, C) pairs turn the direction of their track, 0-1 for 0-180 degrees.
+        """Compute the turn (R, C) that pairs make of their track, 0-1 for 0-180 degrees.
 
         The direction before is that between an observation `momentum_s` before the last and the
         last, the direction after goes from there to the detection (section 4.2).
@@ -140,8 +151,8 @@ class OcSort:
     def _lead(self, rows: Array, xyxy: Float32, now_s: float) -> None:
         """Lead the filters of tracks that were out of sight along the straight way to (K, 4) boxes.
 
-        Each frame in which a track was missed gives one virtual observation (section 4.1,
-        equation 6), at equal distances in time. The last step is left to the real observation.
+        Each frame in which a track was missed gives one virtual observation (section
+        4.1), at equal distances in time. The last step is left to the real observation.
         """
         again = np.flatnonzero(self._missed[rows] > 0)
         if not len(again):
@@ -159,7 +170,7 @@ class OcSort:
             virtual = np.flatnonzero(step < steps[active])
             share = (step / steps[active][virtual])[:, None]
             between = start[active][virtual] * (1 - share) + end[active][virtual] * share
-            motion_now.correct(virtual, boxes.from_cxcywh(between))
+            motion_now.correct(virtual, boxes.from_cxcywh(between.astype(np.float32)))
             motion.put(active, motion_now)
         self._tracks.motion.put(found, motion)
 
