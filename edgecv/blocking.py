@@ -113,7 +113,12 @@ class Worker:
 
 
 def read_all(
-    reader: Reader[T], cancel: threading.Event, name: str, limit_s: float | None = None
+    reader: Reader[T],
+    cancel: threading.Event,
+    name: str,
+    *,
+    open_limit_s: float | None = None,
+    limit_s: float | None = None,
 ) -> Generator[T, None, None]:
     """Open a reader and yield what it reads, until its end or until `cancel` is set.
 
@@ -121,14 +126,15 @@ def read_all(
         reader: is closed in any case.
         cancel: is obeyed within about 50 ms, whatever the reader does.
         name: of the thread that reads.
-        limit_s: longest wait for one item; the reader's own limits should be shorter.
+        open_limit_s: longest wait until it is open; the reader's own limits should be shorter.
+        limit_s: longest wait for one item.
 
     Raises:
         StreamError: as the reader does, or the limit has passed.
     """
     worker = Worker(name)
     try:
-        worker.call(reader.open, cancel, limit_s)
+        worker.call(reader.open, cancel, open_limit_s)
         while not cancel.is_set():
             item = worker.call(reader.read, cancel, limit_s)
             if item is None:

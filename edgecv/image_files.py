@@ -44,9 +44,13 @@ def expand(sources: Sequence[str], *, recursive: bool = False) -> list[Path]:
         if not source:
             raise UsageError("", where="source", expected="a file, folder or glob", got="''")
         path = Path(source)
-        if path.is_dir():
+        try:
+            is_folder, exists = path.is_dir(), path.exists()
+        except OSError as error:  # such as a name that is too long
+            raise UsageError(f"cannot be read: {error.strerror}", where=source[:200]) from None
+        if is_folder:
             images = list(walk_images(path)) if recursive else _images_in(path)
-        elif path.exists() or not glob.has_magic(source):
+        elif exists or not glob.has_magic(source):
             images = [path]
         else:
             hits = sorted(glob.glob(source, recursive=True))  # noqa: PTH207  # takes absolute ones
@@ -57,10 +61,10 @@ def expand(sources: Sequence[str], *, recursive: bool = False) -> list[Path]:
                 where=source,
                 expected=f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}",
                 remedy="--recursive looks into the folders below"
-                if path.is_dir() and not recursive and any(item.is_dir() for item in path.iterdir())
+                if is_folder and not recursive and any(item.is_dir() for item in path.iterdir())
                 else None,
             )
-        if not path.exists() and images == [path]:
+        if not exists and images == [path]:
             raise UsageError("no such file or folder", where=source)
         found |= dict.fromkeys(images)
     return list(found)

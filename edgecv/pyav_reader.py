@@ -6,22 +6,19 @@ that it holds and no more. Not thread-safe: whoever opens a reader also reads an
 
 from __future__ import annotations
 
-import threading
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 from typing import Any
 
-import numpy as np
-
+from edgecv.decoded_pixels import DecodedPixels
 from edgecv.errors import DependencyMissingError, StreamError, StreamRefusedError
 from edgecv.record import Record
 from edgecv.source import shown
-from edgecv.types import Array, Image
 
 # Containers that carry no times: what libavformat gives their packets is a guess at 25 a second.
 _CLOCKLESS = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mjpeg_2000"})
 _MAX_BAD_PACKETS = 500
-_local = threading.local()
 
 
 class Picture(Record):
@@ -38,58 +35,6 @@ class Picture(Record):
     arrival_s: float
 
 
-class DecodedPixels:
-    """A picture in the decoder's own memory; see `edgecv.raw_frames.RawPixels`.
-
-    Args:
-        frame: an ``av.VideoFrame``.
-    """
-
-    def __init__(self, frame: Any) -> None:
-        self._frame = frame
-        # Degrees by which the container asks to turn the picture counter-clockwise.
-        self._turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
-        height, width = frame.height, frame.width
-        self._shape = (width, height, 3) if self._turns % 2 else (height, width, 3)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(H, W, 3) of the converted image."""
-        return self._shape
-
-    def to_bgr(self) -> Image:
-        """Convert to (H, W, 3) uint8 BGR, upright, by the colour matrix that the stream names."""
-        from av.video.reformatter import VideoReformatter
-
-        # A reformatter keeps its tables; it must not be used by two threads at once.
-        if not hasattr(_local, "reformatter"):
-            _local.reformatter = VideoReformatter()
-        image: Array = _local.reformatter.reformat(self._frame, format="bgr24").to_ndarray()
-        return np.ascontiguousarray(np.rot90(image, self._turns)) if self._turns else image
-
-    def resized(self, size_hw: tuple[int, int], interpolation: int) -> Image | None:
-        """Return None: the decoder's own resize is not the one that models are fed with."""
-        del size_hw, interpolation
-        return None
-
-    def same(self, other: Any) -> bool:
-        """Tell whether another picture's planes are the same to the last bit."""
-        if not isinstance(other, DecodedPixels) or other._shape != self._shape:
-            return False
-        a, b = self._frame, other._frame
-        if a.format.name != b.format.name:
-            return False
-        return all(map(_same_plane, a.planes, b.planes))
-
-
-def _same_plane(a: Any, b: Any) -> bool:
-    rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (a, b)]
-    # What lies behind the end of a row is not part of the picture.
-    used = min(a.line_size, b.line_size, max(1, a.width))
-    left, right = (array[: a.height, :used] for array in rows)
-    return bool(np.array_equal(left[::16], right[::16]) and np.array_equal(left, right))
-
-
 class PyavReader:
     """Open a container and read the pictures of its first video stream.
 
@@ -102,6 +47,7 @@ class PyavReader:
             of its arrival, and the end of the stream is a loss.
         threads: of the decoder; 0 leaves it to the library.
         skipped: is told of what could not be decoded: how much and why.
+        cancelled: asked between packets; once it says True, nothing more is read.
     """
 
     def __init__(
@@ -114,11 +60,13 @@ class PyavReader:
         live: bool = False,
         threads: int = 0,
         skipped: Callable[[int, str], None] = lambda count, reason: None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self.address = address
+        self._where = shown(address).removeprefix("file:")
         self._options, self._format = dict(options or {}), format
         self._timeouts_s, self._live, self._threads = timeouts_s, live, threads
-        self._skipped = skipped
+        self._skipped, self._cancelled = skipped, cancelled
         self._container: Any = None
         self._stream: Any = None
         self._pictures: Iterator[Picture] | None = None
@@ -146,7 +94,7 @@ class PyavReader:
         except (av.FFmpegError, OSError, ValueError) as error:
             raise self._failure("cannot be opened", error) from None
         if not self._container.streams.video:
-            raise StreamError("holds no video", where=shown(self.address))
+            raise StreamError("holds no video", where=self._where)
         self._stream = self._container.streams.video[0]
         self._stream.codec_context.thread_type = "SLICE" if self._live else "AUTO"
         if self._threads:
@@ -159,18 +107,33 @@ class PyavReader:
         return float(start * self._stream.time_base) if start is not None else 0.0
 
     def seek(self, timestamp_s: float) -> None:
-        """Go to the last key picture at or before a time on the container's clock.
+        """Go to a picture at or before a time on the container's clock; `read` goes on from there.
+
+        Containers without an index, such as transport streams, are searched by a guess, which may
+        land behind the time: then the guess is moved back, in the end to the begin.
 
         Raises:
-            StreamError: the container cannot.
+            StreamError: the container cannot be searched or read.
         """
         import av
 
-        try:
-            self._container.seek(int(timestamp_s / self._stream.time_base), stream=self._stream)
-        except (av.FFmpegError, OSError) as error:
-            raise self._failure("cannot be searched", error) from None
-        self._pictures = None
+        if self._container.format.name in _CLOCKLESS:
+            return  # where a search has landed could not be told; what comes before is read over
+        back_s = 0.0
+        while timestamp_s - back_s > self.start_s:
+            try:
+                target = int((timestamp_s - back_s) / self._stream.time_base)
+                self._container.seek(target, stream=self._stream)
+            except (av.FFmpegError, OSError) as error:
+                raise self._failure("cannot be searched", error) from None
+            self._pictures = self._decode()
+            first = next(self._pictures, None)
+            if first is not None and first.timestamp_s <= timestamp_s:
+                self._pictures = itertools.chain([first], self._pictures)
+                return
+            back_s = 4 * back_s + 1
+        self.close()
+        self.open()
 
     def read(self) -> Picture | None:
         """Return the next picture, or None at the end of a file.
@@ -180,13 +143,14 @@ class PyavReader:
         """
         if self._pictures is None:
             self._pictures = self._decode()
-        return next(self._pictures, None)
+        picture = next(self._pictures, None)
+        if picture is None and not self.decoded and not self._cancelled():
+            raise StreamError("no picture in it can be decoded", where=self._where)
+        return picture
 
     def close(self) -> None:
         """Close the container; a second call does nothing."""
-        pictures, self._pictures = self._pictures, None
-        if pictures is not None:
-            pictures.close()  # type: ignore[attr-defined]  # it is a generator
+        self._pictures = None
         container, self._container = self._container, None
         self._stream = None
         if container is not None:
@@ -201,6 +165,8 @@ class PyavReader:
         last_s: float | None = None
         bad = 0
         for packet in self._packets():
+            if self._cancelled():
+                return
             arrival_s = monotonic()
             if packet.size and packet.is_corrupt:
                 self._skipped(1, "a packet that the container marks as corrupt")
@@ -228,9 +194,7 @@ class PyavReader:
                 self.decoded += 1
                 yield Picture(DecodedPixels(frame), time_s, arrival_s)
         if self._live:
-            raise StreamError("the other side has ended the stream", where=shown(self.address))
-        if not self.decoded:
-            raise StreamError("no picture in it can be decoded", where=shown(self.address))
+            raise StreamError("the other side has ended the stream", where=self._where)
 
     def _packets(self) -> Iterator[Any]:
         """Yield packets, over damage that the container can be read past."""
@@ -257,7 +221,7 @@ class PyavReader:
         """Make an error of the library's; its own text holds the address with the password."""
         import av
 
-        where = shown(self.address)
+        where = self._where
         opening = what == "cannot be opened"
         limit_s = (self._timeouts_s or (float("inf"),) * 2)[0 if opening else 1]
         # Interrupted while it opens RTSP, the library speaks of invalid data.

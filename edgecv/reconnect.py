@@ -232,10 +232,12 @@ class _Connection:
                 owner._next_index = index + 1
                 owner._frames += 1
                 self.count += 1
+                handed = self._clock()
                 yield frame.replace(index=index, epoch=owner.epoch)
                 if self._cancel.is_set():
                     return
-                # What the consumer does with a frame is not the stream's silence.
+                # What the consumer does with a frame is not the stream's standing still.
+                self._changed += self._clock() - handed
                 self._watch.restart(self._policy.silent_s)
             if self._watch.late and not self._cancel.is_set():
                 self.lost = self._frozen("silent", self._watch.limit_s)

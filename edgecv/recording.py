@@ -16,6 +16,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -88,8 +89,8 @@ class Recorder:
             self._count += 1
 
     def event(self, event: events.Event) -> None:
-        """Keep an event of the stream."""
-        with self._lock:
+        """Keep an event of the stream; lost where that fails, because a listener does not raise."""
+        with self._lock, suppress(SinkError):
             self._line(event.stream, {"event": type(event).__name__, **event.to_fields()})
 
     def close(self) -> None:
@@ -119,14 +120,13 @@ class Recorder:
                 self._began = True
             self._put(entry)
             self._file.flush()
-        except OSError as error:
-            raise SinkError("cannot be written", where=str(self.folder), got=error.strerror) from (
-                None
-            )
+        except (OSError, ValueError) as error:  # ValueError: a time that is no number
+            got = error.strerror if isinstance(error, OSError) else str(error)
+            raise SinkError("cannot be written", where=str(self.folder), got=got) from None
 
     def _put(self, entry: dict[str, Any]) -> None:
         assert self._file is not None
-        self._file.write(json.dumps(plain(entry), ensure_ascii=False, allow_nan=False) + "\n")
+        self._file.write(json.dumps(plain(entry), allow_nan=False) + "\n")
 
 
 def read_recording(folder: Path) -> Iterator[Frame | events.Event]:
@@ -150,8 +150,9 @@ def read_recording(folder: Path) -> Iterator[Frame | events.Event]:
                     _check_header(entry, path)
                 else:
                     yield _entry(entry, folder, f"{path}: line {number + 1}")
-    except OSError as error:
-        raise StreamError("no recording", where=str(path), got=error.strerror) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        got = error.strerror if isinstance(error, OSError) else str(error)
+        raise StreamError("no recording", where=str(path), got=got) from None
 
 
 def _parse(line: bytes, where: str) -> dict[str, Any]:

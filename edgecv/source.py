@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 Address = str | tuple[str, ...]
 """One address, or the addresses of several images."""
 
-_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+# The first kind is a password with a slash or a question mark in it that nobody escaped: what
+# follows the colon is no port.
+_USER = re.compile(r"(?<=://)(?:[^/?#\s]*:(?!\d+(?:[/?#]|$))\S*@|[^/?#\s]*@)")
 _QUERY = re.compile(r"\?[^\s'\"]*")
 
 

@@ -64,7 +64,7 @@ class Frame(Record):
     """One image of a source.
 
     Attributes:
-        image: (H, W, 3) uint8 BGR.
+        image: (H, W, 3) uint8 BGR; of an `edgecv.raw_frames.RawFrame` made when first looked at.
         index: 0-based position in its stream.
         timestamp_s: capture time in seconds on the stream's own clock.
         stream: name of the stream.
@@ -101,8 +101,8 @@ class Source(Protocol):
     def frames(self, cancel: Event) -> Iterator[Frame]:
         """Open the source and yield its frames until it ends or `cancel` is set.
 
-        Every wait inside ends within half a second of `cancel` being set. Closing the iterator
-        closes whatever was opened.
+        Every wait inside ends within half a second of `cancel` being set; of it, only `is_set`
+        and `wait` are used. Closing the iterator closes whatever was opened.
 
         Raises:
             StreamError: it cannot be opened, or failed for good.

@@ -17,6 +17,8 @@ import numpy as np
 from edgecv.sources.faulty import synthetic_image
 
 BOUNDARY = b"edgecvframe"
+PROMPT_S = 1.0
+"""What is promised: a stream ends within this time after it was cancelled, whatever it does."""
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:

@@ -32,6 +32,7 @@ class Options(SourceOptions, kw_only=True):
         fps: pictures a second.
         fourcc: pixel format, such as ``MJPG`` (needed for high rates over USB 2) or ``YUYV``.
         buffers: pictures that the driver may hold back.
+        open_timeout_s: a camera that cannot be opened in so long is lost.
         read_timeout_s: a camera that gives no picture for so long is lost.
     """
 
@@ -40,6 +41,7 @@ class Options(SourceOptions, kw_only=True):
     fps: float | None = None
     fourcc: str | None = None
     buffers: int = 1
+    open_timeout_s: float = 15.0
     read_timeout_s: float = 5.0
 
 
@@ -65,6 +67,7 @@ def open_source(address: Address, options: Options, listener: Listener) -> Camer
         height=options.height,
         fps=options.fps,
         buffers=options.buffers,
+        open_timeout_s=options.open_timeout_s,
         read_timeout_s=options.read_timeout_s,
     )
     if options.fourcc is not None and len(options.fourcc.encode()) != 4:
@@ -124,7 +127,8 @@ class CameraSource:
         settings = {key: float(value) for key, value in wanted.items() if value is not None}
         reader = OpencvReader(self._device, backend=cv2.CAP_V4L2, settings=settings, live=True)
         name = f"edgecv camera {self._device}"
-        with closing(read_all(reader, cancel, name, options.read_timeout_s)) as pictures:
+        limits = {"open_limit_s": options.open_timeout_s, "limit_s": options.read_timeout_s}
+        with closing(read_all(reader, cancel, name, **limits)) as pictures:
             for index, picture in enumerate(pictures):
                 yield RawFrame.of(
                     picture.pixels,

@@ -134,8 +134,7 @@ class FolderSource:
                             found[entry.name] = (status.st_size, status.st_mtime_ns)
                     except FileNotFoundError:  # gone between the listing and the look
                         continue
-        except OSError as error:
-            raise StreamError(
-                "cannot be listed", where=str(self._folder), got=error.strerror
-            ) from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            got = error.strerror if isinstance(error, OSError) else str(error)
+            raise StreamError("cannot be listed", where=str(self._folder), got=got) from None
         return found

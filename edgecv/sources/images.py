@@ -7,6 +7,7 @@ empty, so that the others keep their times.
 from __future__ import annotations
 
 import glob
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,10 +43,11 @@ def recognise(address: Address) -> bool:
 def _recognise(address: str) -> bool:
     if "://" in address or not address:
         return False
-    path = Path(address)
-    if path.is_dir():
+    # os.path asks without failing, whatever the name.
+    if os.path.isdir(address):  # noqa: PTH112
         return True
-    return is_image(path.name) or (glob.has_magic(address) and not path.exists())
+    missing = not os.path.exists(address)  # noqa: PTH110
+    return is_image(Path(address).name) or (glob.has_magic(address) and missing)
 
 
 def open_source(address: Address, options: Options, listener: events.Listener) -> ImagesSource:

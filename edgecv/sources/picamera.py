@@ -31,6 +31,7 @@ class Options(SourceOptions, kw_only=True):
         height: of the picture in pixels.
         fps: pictures a second; None leaves it to the camera and the light.
         buffers: pictures that the driver works on at once.
+        open_timeout_s: a camera that cannot be opened in so long is lost.
         read_timeout_s: a camera that gives no picture for so long is lost.
     """
 
@@ -38,6 +39,7 @@ class Options(SourceOptions, kw_only=True):
     height: int = 720
     fps: float | None = None
     buffers: int = 3
+    open_timeout_s: float = 15.0
     read_timeout_s: float = 5.0
 
 
@@ -58,6 +60,7 @@ def open_source(address: Address, options: Options, listener: Listener) -> Picam
         height=options.height,
         fps=options.fps,
         buffers=options.buffers,
+        open_timeout_s=options.open_timeout_s,
         read_timeout_s=options.read_timeout_s,
     )
     return PicameraSource(int(found[1] or 0), options)
@@ -84,9 +87,14 @@ class PicameraSource:
             DependencyMissingError: picamera2 is not installed.
             StreamError: there is no such camera, it is taken, or it fails.
         """
-        reader = _Reader(self._number, self._options)
+        options = self._options
+        reader = _Reader(self._number, options)
         name = f"edgecv {self.stream}"
-        with closing(read_all(reader, cancel, name, self._options.read_timeout_s)) as pictures:
+        limits = {
+            "open_limit_s": self._options.open_timeout_s,
+            "limit_s": self._options.read_timeout_s,
+        }
+        with closing(read_all(reader, cancel, name, **limits)) as pictures:
             for index, (image, timestamp_s) in enumerate(pictures):
                 yield Frame(
                     image, index, timestamp_s, self.stream, self.stream, arrival_s=monotonic()

@@ -117,10 +117,14 @@ class RtspSource:
             live=not options.finite,
             threads=options.threads,
             skipped=skipped,
+            cancelled=cancel.is_set,
         )
-        # The library's own limits come first; looking a name up has none.
-        limit_s = 2 * options.open_timeout_s + options.read_timeout_s
-        with closing(read_all(reader, cancel, f"edgecv {where}", limit_s)) as pictures:
+        # The library's own limits come first; but looking a name up has none, and decoding neither.
+        limits = {
+            "open_limit_s": 2 * options.open_timeout_s + 1,
+            "limit_s": 2 * options.read_timeout_s + 1,
+        }
+        with closing(read_all(reader, cancel, f"edgecv {where}", **limits)) as pictures:
             for index, picture in enumerate(pictures):
                 yield RawFrame.of(
                     picture.pixels,

@@ -6,6 +6,7 @@ videos that say that they lie on their side come upright. Non-square pixels are 
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ def recognise(address: Address) -> bool:
         return False
     path = Path(address.removeprefix("file://"))
     named = path.suffix.lower() in SUFFIXES
-    return named and (_PREFIX.match(str(path)) is None or path.is_file())
+    return named and (_PREFIX.match(str(path)) is None or _is_file(path))
 
 
 def open_source(address: Address, options: Options, listener: events.Listener) -> VideoSource:
@@ -80,6 +81,10 @@ def open_source(address: Address, options: Options, listener: events.Listener) -
             got=f"{options.start_s:g}",
         )
     return VideoSource(address.removeprefix("file://"), options, listener)
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113  # asks without failing, whatever the name
 
 
 class VideoSource:
@@ -104,11 +109,11 @@ class VideoSource:
             StreamError: the file is missing, or no video in it can be decoded.
             DependencyMissingError: PyAV was asked for and is not installed.
         """
-        if not Path(self._path).is_file():
+        if not _is_file(Path(self._path)):
             raise StreamError("no such file", where=self._path)
         self.skipped = 0
         options = self._options
-        reader = self._reader()
+        reader = self._reader(cancel)
         index = count = 0
         zero: float | None = None
         with closing(reader):
@@ -143,7 +148,7 @@ class VideoSource:
                 )
                 index += 1
 
-    def _reader(self) -> Any:
+    def _reader(self, cancel: threading.Event) -> Any:
         def skipped(count: int, reason: str) -> None:
             self.skipped += count
             self._listener(events.Skipped(self.stream, monotonic(), count, reason))
@@ -159,7 +164,10 @@ class VideoSource:
             else:
                 # The prefix keeps libavformat from reading a name such as "concat:a" as a command.
                 return pyav_reader.PyavReader(
-                    f"file:{self._path}", threads=self._options.threads, skipped=skipped
+                    f"file:{self._path}",
+                    threads=self._options.threads,
+                    skipped=skipped,
+                    cancelled=cancel.is_set,
                 )
         from edgecv.opencv_reader import OpencvReader
 

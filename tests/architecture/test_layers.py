@@ -19,7 +19,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up; a module may import from its own line (unless it is a plug-in) and from below.
 LAYERS = [
     ["errors", "plugins", "record", "types"],
-    ["events", "blocking", "raw_frames", "planes"],
+    ["events", "blocking", "raw_frames", "planes", "decoded_pixels"],
     ["boxes", "geometry", "masks", "flatbuffer", "schema", "members", "host", "hints",
      "image_files",
      "exif", "session", "onnx_file", "onnx_metadata", "external_data", "image_header", "card"],
@@ -129,6 +129,7 @@ def loaded_after(code: str) -> set[str]:
         "import edgecv.engines as d; [d.load_backend(n) for n in d.plugins.names('backends')]",
         "import edgecv.plugins as p; [p.load('heads', n) for n in p.names('heads')]",
         "import edgecv.preprocess, edgecv.codecs, edgecv.result",
+        "import edgecv.plugins as p; [p.load('sources', n) for n in p.names('sources')]",
     ],
 )
 def test_importing_loads_no_engine_and_nothing_heavy(code: str) -> None:

@@ -79,6 +79,11 @@ def test_an_empty_folder_leads_to_recursive(tree: Path) -> None:
     assert "--recursive" in (caught.value.remedy or "")
 
 
+def test_a_name_that_no_file_can_have() -> None:
+    with pytest.raises(UsageError, match="cannot be read: File name too long"):
+        expand(["x" * 5000])
+
+
 def test_no_source_is_no_image() -> None:
     assert expand([]) == []
 

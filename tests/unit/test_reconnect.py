@@ -38,8 +38,14 @@ class Script:
         self.waits: list[float] = []
         self.told: list[events.Event] = []
         self.states: list[str] = []
+        self.iterators: list[Iterator[Frame]] = []
 
     def frames(self, cancel: threading.Event) -> Iterator[Frame]:
+        # Kept here, so that nothing closes it but who was told to.
+        self.iterators.append(self._run(cancel))
+        return self.iterators[-1]
+
+    def _run(self, cancel: threading.Event) -> Iterator[Frame]:
         self.opened += 1
         steps = self.connections.pop(0) if self.connections else ["end"]
         try:
@@ -178,13 +184,15 @@ def test_silence_is_a_loss() -> None:
 
 
 def test_a_slow_consumer_is_no_silence() -> None:
-    script = Script([frame(0), frame(1), "end"])
-    source = Reconnect(script, Policy(silent_s=4.0), clock=lambda: script.now)
+    script = Script([frame(0, 9), frame(1, 9), frame(2, 9), "end"])
+    policy = Policy(silent_s=4.0, identical_s=4.0)
+    source = Reconnect(script, policy, clock=lambda: script.now, listener=script.told.append)
     got = []
     for item in source.frames(threading.Event()):
         got.append(item.index)
         script.now += 100
-    assert got == [0, 1]
+    assert got == [0, 1, 2]
+    assert script.kinds() == ["Connected", "Ended"]
 
 
 def test_a_connection_that_never_shows_a_frame() -> None:

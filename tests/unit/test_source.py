@@ -128,6 +128,10 @@ def test_what_is_shown_of_an_address() -> None:
     assert shown("rtsp://host/live") == "rtsp://host/live"
     assert shown("http://host/a@b") == "http://host/a@b"
     assert shown("rtsp://us:pa:ss@wo@host/x") == "rtsp://host/x"
+    assert shown("rtsp://us:pa/ss@host:554/x") == "rtsp://host:554/x"
+    assert shown("rtsp://us:pa?ss@host/x?y=1") == "rtsp://host/x?..."
+    assert shown("http://host:8080/a@b") == "http://host:8080/a@b"
+    assert shown("http://[::1]:8080/a") == "http://[::1]:8080/a"
     assert shown("a?b.jpg") == "a?b.jpg"
 
 

@@ -1,72 +1,25 @@
-"""Cameras, by stand-ins for the two libraries: there is none where the tests run."""
+"""Cameras: what they are asked for, and what happens when they go."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from types import ModuleType
-from typing import ClassVar
+from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from edgecv.errors import DependencyMissingError, StreamError, UsageError
 from edgecv.reconnect import Policy
 from edgecv.source import open_source
-from tests.cameras import no_leak, set_later
-
-
-class Capture:
-    """A stand-in for ``cv2.VideoCapture``; `script` says what each read gives."""
-
-    script: ClassVar[list] = []
-    made: ClassVar[list[Capture]] = []
-    opens: ClassVar[bool] = True
-
-    def __init__(self) -> None:
-        self.settings: dict[int, float] = {}
-        self.released = False
-        self.at_ms = 0.0
-        Capture.made.append(self)
-
-    def open(self, device: str, backend: int) -> bool:
-        self.device, self.backend = device, backend
-        return Capture.opens
-
-    def set(self, key: int, value: float) -> bool:
-        self.settings[key] = value
-        return True
-
-    def get(self, key: int) -> float:
-        return self.at_ms if key == cv2.CAP_PROP_POS_MSEC else 0.0
-
-    def read(self):
-        step = Capture.script.pop(0) if Capture.script else None
-        if isinstance(step, threading.Event):
-            step.wait()
-            step = None
-        if step is None:
-            return False, None
-        self.at_ms = step * 100.0
-        return True, np.full((4, 6, 3), step, np.uint8)
-
-    def release(self) -> None:
-        self.released = True
+from tests.cameras import PROMPT_S, no_leak, set_later
+from tests.fake_cameras import Capture, Picamera2, install_capture, install_picamera2
 
 
 @pytest.fixture
-def camera(monkeypatch: pytest.MonkeyPatch, tmp_path) -> type[Capture]:
-    Capture.script, Capture.made, Capture.opens = [], [], True
-    monkeypatch.setattr(cv2, "VideoCapture", Capture)
-    device = tmp_path / "video0"
-    device.touch()
-    real = os.open
-    monkeypatch.setattr(
-        os, "open", lambda path, *rest: real(device if path == "/dev/video0" else path, *rest)
-    )
-    return Capture
+def camera(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Capture]:
+    return install_capture(monkeypatch, tmp_path)
 
 
 def test_a_camera_that_is_not_there_says_why() -> None:
@@ -119,17 +72,21 @@ def test_an_unplugged_camera_comes_back(camera: type[Capture]) -> None:
     assert all(made.released for made in camera.made)
 
 
-def test_a_camera_that_hangs(camera: type[Capture]) -> None:
+def test_a_camera_that_hangs(camera: type[Capture], monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
     camera.script = [1, go]
     cancel = threading.Event()
     with no_leak():
         since = set_later(cancel, 0.2)
         assert len(list(open_source("0", reconnect=False).frames(cancel))) == 1
-        assert since() < 1
+        assert since() < PROMPT_S
         camera.script = [go]
         with pytest.raises(StreamError, match="no answer"):
             list(open_source("0", reconnect=False, read_timeout_s=0.1).frames(threading.Event()))
+        hung = open_source("0", reconnect=False, open_timeout_s=0.1)
+        monkeypatch.setattr(camera, "open", lambda self, *rest: go.wait())
+        with pytest.raises(StreamError, match="no answer"):
+            list(hung.frames(threading.Event()))
         go.set()
 
 
@@ -150,58 +107,9 @@ def test_options() -> None:
         open_source("front", "picamera")
 
 
-class Picamera2:
-    """A stand-in for the class of picamera2's name; three pictures, then it fails."""
-
-    made: ClassVar[list[Picamera2]] = []
-
-    def __init__(self, number: int) -> None:
-        if number > 0:
-            raise IndexError("list index out of range")
-        self.calls: list[str] = []
-        self.left = 3
-        Picamera2.made.append(self)
-
-    def create_video_configuration(self, **facts):
-        self.facts = facts
-        return facts
-
-    def configure(self, configuration) -> None:
-        self.calls.append("configure")
-
-    def start(self) -> None:
-        self.calls.append("start")
-
-    def capture_request(self):
-        self.left -= 1
-        if self.left < 0:
-            raise RuntimeError("the camera has gone")
-        return self
-
-    def make_array(self, name: str) -> np.ndarray:
-        width, height = self.facts[name]["size"]
-        return np.full((height, width, 3), self.left, np.uint8)
-
-    def get_metadata(self) -> dict[str, int]:
-        return {"SensorTimestamp": 5_000_000_000 - self.left * 1_000_000_000}
-
-    def release(self) -> None:
-        self.calls.append("release")
-
-    def stop(self) -> None:
-        self.calls.append("stop")
-
-    def close(self) -> None:
-        self.calls.append("close")
-
-
 @pytest.fixture
 def picamera2(monkeypatch: pytest.MonkeyPatch) -> type[Picamera2]:
-    Picamera2.made = []
-    module = ModuleType("picamera2")
-    module.Picamera2 = Picamera2
-    monkeypatch.setitem(sys.modules, "picamera2", module)
-    return Picamera2
+    return install_picamera2(monkeypatch)
 
 
 def test_a_pi_camera(picamera2: type[Picamera2]) -> None:

@@ -12,7 +12,7 @@ from edgecv import events
 from edgecv.errors import ImageError, StreamError, UsageError
 from edgecv.source import open_source
 from edgecv.sources.push import PushSource
-from tests.cameras import no_leak, set_later
+from tests.cameras import PROMPT_S, no_leak, set_later
 
 
 def image(value: int = 0) -> np.ndarray:
@@ -144,7 +144,7 @@ def test_cancel_ends_the_wait() -> None:
     cancel = threading.Event()
     since = set_later(cancel, 0.1)
     assert list(PushSource().frames(cancel)) == []
-    assert since() < 1
+    assert since() < PROMPT_S
 
 
 def test_many_threads_push() -> None:

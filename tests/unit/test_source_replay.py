@@ -165,6 +165,16 @@ def test_a_closed_recorder_takes_nothing(tmp_path: Path) -> None:
     recorder.close()
     with pytest.raises(SinkError, match="closed"):
         recorder.write(Frame(np.zeros((2, 2, 3), np.uint8)))
+    recorder.event(events.Ended("x", 1.0, "late", 0))  # a listener does not raise
+
+
+def test_a_time_that_is_no_number(tmp_path: Path) -> None:
+    with Recorder(tmp_path) as recorder:
+        with pytest.raises(SinkError, match="cannot be written"):
+            recorder.write(Frame(np.zeros((2, 2, 3), np.uint8), timestamp_s=float("nan")))
+        recorder.write(Frame(np.zeros((2, 2, 3), np.uint8), 1, 2.0, "caf\udce9"))
+    got, _ = replay(tmp_path)
+    assert [(f.index, f.stream) for f in got] == [(1, "caf\udce9")]
 
 
 def test_the_list_can_be_read_by_anybody(tmp_path: Path) -> None:

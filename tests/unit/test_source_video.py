@@ -5,7 +5,9 @@ from __future__ import annotations
 import builtins
 import struct
 import threading
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,6 +62,63 @@ def test_a_part_of_it(clip: Path, reader: str, options: dict, shown: list[int]) 
     assert [which(f.image) for f in got] == shown
     assert [f.index for f in got] == list(range(len(shown)))
     np.testing.assert_allclose([f.timestamp_s * 1000 for f in got], [TIMES[i] for i in shown])
+
+
+def test_a_start_is_found_on_any_clock(tmp_path: Path) -> None:
+    """A transport stream's clock begins at 1.4 s or so, and sums of floats are not exact."""
+    path = tmp_path / "clip.ts"
+    write_video(path, 10, times=TIMES, format="mpegts")
+    for i, time_ms in enumerate(TIMES):
+        assert which(frames(path, start_s=time_ms / 1000)[0].image) == i
+        assert len(frames(path, stop_s=time_ms / 1000 or None)) == (i or 10)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("h264", "libx264"), ("mjpeg", "mjpeg")])
+def test_a_bare_stream_without_times(tmp_path: Path, suffix: str, codec: str) -> None:
+    path = tmp_path / f"clip.{suffix}"
+    write_video(path, 20, codec=codec, format=suffix)
+    got = frames(path)
+    assert [which(f.image) for f in got] == list(range(20))
+    steps = np.diff([f.timestamp_s for f in got])
+    np.testing.assert_allclose(steps, 0.04, atol=1e-6)
+    assert [which(f.image) for f in frames(path, start_s=0.4, stop_s=0.6)] == [10, 11, 12, 13, 14]
+
+
+class Packet:
+    """Of what a container gives: pictures, or an error; marked as corrupt or not."""
+
+    size = 1
+
+    def __init__(self, *frames: SimpleNamespace, corrupt: bool = False) -> None:
+        self.frames, self.is_corrupt = frames, corrupt
+
+    def decode(self) -> tuple[SimpleNamespace, ...]:
+        return self.frames
+
+
+def test_what_container_and_decoder_mark_as_corrupt_is_skipped() -> None:
+    from edgecv.pyav_reader import PyavReader
+
+    def decoded(time: int, corrupt: bool = False) -> SimpleNamespace:
+        return SimpleNamespace(
+            is_corrupt=corrupt, pts=time, time_base=Fraction(1, 10), height=4, width=6
+        )
+
+    packets = [Packet(decoded(1)), Packet(decoded(2), corrupt=True)]
+    packets += [Packet(decoded(3, True), decoded(4)), Packet()]
+    told: list[str] = []
+    reader = PyavReader("x", skipped=lambda count, reason: told.append(f"{count} {reason}"))
+    reader._stream = SimpleNamespace(average_rate=10)
+    reader._container = SimpleNamespace(
+        demux=lambda stream: iter(packets), format=SimpleNamespace(name="x"), close=lambda: None
+    )
+    assert [reader.read().timestamp_s for _ in range(2)] == [0.1, 0.4]
+    assert reader.read() is None
+    assert told == [
+        "1 a packet that the container marks as corrupt",
+        "1 a picture with parts missing",
+    ]
+    reader.close()
 
 
 def test_nothing_is_converted_before_somebody_looks(clip: Path) -> None:
@@ -224,6 +283,29 @@ def test_without_pyav_opencv_reads(clip: Path, monkeypatch: pytest.MonkeyPatch) 
     assert type(got[0].raw).__name__ == "Planes"
     with pytest.raises(DependencyMissingError, match=r"edgecv\[stream\]"):
         frames(clip, reader="pyav")
+
+
+@pytest.mark.parametrize(
+    ("matrix", "full", "yuv"),
+    [
+        ("bt709", False, (63, 102, 240)),  # red, as the colour bars of BT.709 have it
+        ("bt470bg", False, (81, 90, 240)),  # and of BT.601
+        ("bt470bg", True, (76, 85, 255)),
+        ("unspecified", False, (81, 90, 240)),
+    ],
+)
+def test_colours_are_those_of_the_matrix_that_a_stream_names(matrix, full, yuv) -> None:
+    import av
+
+    from edgecv.decoded_pixels import DecodedPixels
+
+    frame = av.VideoFrame(16, 16, "yuv420p")
+    for plane, value in zip(frame.planes, yuv, strict=True):
+        plane.update(bytes([value]) * plane.buffer_size)
+    frame.colorspace = {"bt709": 1, "bt470bg": 5, "unspecified": 2}[matrix]
+    frame.color_range = 2 if full else 1
+    image = DecodedPixels(frame).to_bgr()
+    assert np.abs(image.astype(int) - (0, 0, 255)).max() <= 3
 
 
 def test_the_readers_agree_on_the_pixels(clip: Path) -> None:
