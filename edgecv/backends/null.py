@@ -68,6 +68,7 @@ class NullSession(session.OpenSession):
         main = source.main
         self._name = str(source)
         threads = session.threads(options)
+        session.streams(options)
         try:
             data = json.loads(main.read_bytes() if isinstance(main, Path) else bytes(main))
             self._inputs = tuple(map(_spec, data["inputs"]))

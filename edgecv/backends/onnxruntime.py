@@ -111,6 +111,7 @@ class OnnxSession(session.OpenSession):
         if external:
             external_data.check(onnx_file.read(source.main, self._name), source)
         threads = session.threads(options)
+        session.streams(options)  # any number: each caller brings a thread
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.inter_op_num_threads = 1
