@@ -99,9 +99,10 @@ class Intake:
                 self._work.wait()
             return ()
 
-    def let_go(self) -> None:
+    def let_go(self, lane: Lane) -> None:
         """Count a frame that was handed out or left out; called under the lock."""
         self.under_way -= 1
+        lane.under_way -= 1
         self._work.notify()
 
     def _next_lane(self) -> Lane | None:

@@ -52,7 +52,7 @@ class Lane:
         self.inbox: deque[Frame] = deque()
         self.finished: dict[int, tuple[Frame, Outcome]] = {}
         """Outcomes that wait for those before them, by their place in the order."""
-        self.taken = self.next = 0
+        self.taken = self.next = self.under_way = 0
         self.ended = False
         self.counts = Counts()
         self._tracker, self._keep = tracker, keep
@@ -77,7 +77,15 @@ class Lane:
         """Hand the oldest waiting frame to a worker, with its place in the order."""
         job = self.inbox.popleft(), self, self.taken
         self.taken += 1
+        self.under_way += 1
         return job
+
+    def abandon(self) -> None:
+        """Count what has not come out as dropped, and let go of it."""
+        self.counts.dropped += len(self.inbox) + self.under_way
+        self.under_way = 0
+        self.inbox.clear()
+        self.finished.clear()
 
     def follow(self, frame: Frame, result: Result) -> Result:
         """Let the tracker give ids to what was found; called in the order of the frames."""

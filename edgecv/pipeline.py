@@ -163,7 +163,7 @@ class Pipeline:
                 return None
             frame, result, lane = self._results.popleft()
             lane.counts.handed_out()
-            self._intake.let_go()
+            self._intake.let_go(lane)
             return frame, result
 
     @property
@@ -199,9 +199,7 @@ class Pipeline:
         with self._ready:
             self._results.clear()
             for lane in self._lanes:
-                lane.inbox.clear()
-                lane.finished.clear()
-                lane.counts.dropped += lane.counts.in_flight
+                lane.abandon()
         return True
 
     def stats(self) -> PipelineStats:
@@ -286,7 +284,7 @@ class Pipeline:
     def _leave_out(self, lane: Lane, frame: Frame, error: ImageError) -> None:
         with self._done:
             lane.counts.skipped += 1
-            self._intake.let_go()
+            self._intake.let_go(lane)
         self._tell(Skipped(frame.stream, time.monotonic(), 1, error.message))
 
     def _hand_out(self, lane: Lane, frame: Frame, result: Result) -> None:

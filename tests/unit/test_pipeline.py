@@ -157,6 +157,7 @@ def test_streams_share_the_model_fairly(tmp_path: Path) -> None:
         run = stream(model, lanes, plan=Plan(2))
         seen = Counter(frame.stream for (frame, _), _ in zip(run, range(250), strict=False))
         run.close()
+    assert len(seen) == 5
     assert min(seen.values()) >= 0.8 * max(seen.values()), seen
     ended(run)
 

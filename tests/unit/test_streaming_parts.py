@@ -45,7 +45,10 @@ class Moving(ListSource):
     def frames(self, cancel: Any) -> Iterator[Frame]:
         for frame in super().frames(cancel):
             hw = self.sizes[frame.index]
-            yield frame.replace(image=np.full((*hw, 3), 200, np.uint8))
+            image = np.full((*hw, 3), 200, np.uint8)
+            # As of a camera whose clock begins anew with each connection.
+            since = next(i for i in range(len(self.sizes)) if self.epoch(i) == frame.epoch)
+            yield frame.replace(image=image, timestamp_s=(frame.index - since) / 10)
 
 
 def test_what_is_tracked_is_kept_below_the_models_threshold(detector: Model) -> None:
@@ -130,6 +133,9 @@ def test_still_frames_are_not_run(tmp_path: Path) -> None:
             assert one.skipped + one.frames_out == 140
             assert one.skipped > 40
             assert {0, 60, 70} <= set(seen)
+        again = Picture(140, epoch=lambda i: i // 50)
+        looped = edgecv.stream(model, again, motion=True)
+        assert {0, 50, 100} <= {frame.index for frame, _ in looped}
         run = edgecv.stream(model, Picture(140), motion=True, gate=lambda frame: frame.index != 60)
         assert 60 not in {frame.index for frame, _ in run}
 
