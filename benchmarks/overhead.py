@@ -51,7 +51,7 @@ CASES = {
     "mobilenet_v2": {
         "loop": "mobilenet",
         "model": "models/coral/mobilenet_v2_1.0_224_quant.tflite",
-        "hints": Hints(head="softmax"),
+        "hints": Hints(head="softmax", interpolation="area"),  # as the loop resizes
         "backend": "litert",
         "limit": 1.10,
     },

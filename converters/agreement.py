@@ -11,14 +11,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecv import plugins
 from edgecv.dataset import Dataset, Sample
 from edgecv.errors import DatasetError, ImageError
 from edgecv.evaluation import evaluate
+from edgecv.map_files import encode_map
+from edgecv.map_truth import DepthTruth, SemanticTruth
 from edgecv.model import Model
 from edgecv.results.classes import Classes
+from edgecv.results.depth import DepthMap
 from edgecv.results.detections import Detections
+from edgecv.results.semantic import UNSEEN, SemanticMap
 from edgecv.truth import BoxTruth, ClassTruth, Truth
+
+_NOT_COUNTED = 65535  # the ignore label of a class map, and the highest level of a depth
 
 
 def _boxes(result: Detections) -> Truth:
@@ -29,7 +37,31 @@ def _best_class(result: Classes) -> Truth | None:
     return ClassTruth(int(result.class_id[0])) if len(result) else None
 
 
-_TRUTH: Mapping[str, Callable[[Any], Truth | None]] = {"detect": _boxes, "classify": _best_class}
+def _class_map(result: SemanticMap) -> Truth:
+    # As a file in memory: a few kilobytes, where the maps of all images would fill it.
+    ids = np.where(result.class_id == UNSEEN, _NOT_COUNTED, result.class_id)
+    return SemanticTruth(encode_map(ids), ignore=_NOT_COUNTED)
+
+
+def _depth(result: DepthMap) -> Truth | None:
+    """Take depth for truth: metres, or 1 to 10 of what has no unit; see `edgecv.metrics.depth`."""
+    depth = result.depth
+    if not depth.size:
+        return None
+    if result.kind != "metric":
+        span = float(np.ptp(depth)) or 1.0
+        parts = (depth - depth.min()) / span
+        depth = 1 / (0.1 + 0.9 * parts) if result.kind == "inverse" else 1 + 9 * parts
+    scale = max(float(depth.max()), 1e-6) / _NOT_COUNTED
+    return DepthTruth(encode_map(np.rint(np.clip(depth / scale, 0, _NOT_COUNTED))), scale)
+
+
+_TRUTH: Mapping[str, Callable[[Any], Truth | None]] = {
+    "detect": _boxes,
+    "classify": _best_class,
+    "semantic": _class_map,
+    "depth": _depth,
+}
 
 
 def pseudo_truth(model: Model, images: Sequence[Path]) -> Dataset:

@@ -31,6 +31,7 @@ __all__ = [
     "decode",
     "encode",
     "read",
+    "read_bytes",
     "read_header",
     "write",
 ]
@@ -113,6 +114,15 @@ def read(path: str | os.PathLike[str], *, limits: Limits = DEFAULT) -> Image:
     Raises:
         ImageError: as `decode`; or the path is missing, unreadable, a folder, a pipe or a device.
     """
+    return decode(read_bytes(path, limits=limits), limits=limits, where=os.fsdecode(path))
+
+
+def read_bytes(path: str | os.PathLike[str], *, limits: Limits = DEFAULT) -> bytes:
+    """Read a file of images as it is; its size is checked before it is read.
+
+    Raises:
+        ImageError: too large, or the path is missing, unreadable, a folder, a pipe or a device.
+    """
     where = os.fsdecode(path)
     try:
         # Without O_NONBLOCK, opening a named pipe would wait for a writer.
@@ -132,7 +142,7 @@ def read(path: str | os.PathLike[str], *, limits: Limits = DEFAULT) -> Image:
         raise ImageError("cannot be read", where=where, got=error.strerror) from error
     except ValueError as error:  # a NUL in the path
         raise ImageError("cannot be read", where=repr(where), got=str(error)) from error
-    return decode(data, limits=limits, where=where)
+    return data
 
 
 def as_image(array: Any, *, where: str = "image") -> Image:

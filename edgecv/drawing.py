@@ -37,6 +37,10 @@ def draw(image: Image, result: Result) -> Image:
         _draw_detections(canvas, result.value, result)
     elif isinstance(result.value, Classes):
         _draw_classes(canvas, result.value, result)
+    else:
+        from edgecv import map_drawing
+
+        map_drawing.draw_map(canvas, result)
     return canvas
 
 

@@ -183,9 +183,6 @@ def evaluate(
     for done, sample in enumerate(samples, 1):
         try:
             result = view(sample.image)
-        except ImageError as error:
-            problems.append(Problem(str(sample.image), error.message, image=True))
-        else:
             wrong = _wrong_size(sample, result.source_hw)
             if wrong is None:
                 truth = sample.truth if table.ids is None else sample.truth.with_classes(table.ids)
@@ -193,6 +190,9 @@ def evaluate(
                 measured.append(str(sample.image))
             else:
                 problems.append(Problem(str(sample.image), wrong, image=True))
+        except ImageError as error:
+            # Of the image, or of a truth that is an image itself.
+            problems.append(Problem(str(sample.image), error.message, image=True))
         if progress is not None:
             progress(done, len(samples))
     if not measured:

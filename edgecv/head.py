@@ -95,6 +95,13 @@ class HeadResult(Protocol):
         """Compare with a recorded result of the same type."""
 
 
+class Decoded(Protocol):
+    """What a head makes of one image: a result in model-input pixels, or one not yet decided."""
+
+    def to_source(self, geometry: Geometry) -> HeadResult:
+        """Map from model-input pixels to a result in source pixels."""
+
+
 class Head(Protocol):
     """What a module in ``heads/`` offers."""
 
@@ -108,7 +115,7 @@ class Head(Protocol):
     def recognise(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fit:
         """Judge by shapes whether a model's outputs are of this head."""
 
-    def decode(self, outputs: Mapping[str, Array], options: Any) -> HeadResult:
+    def decode(self, outputs: Mapping[str, Array], options: Any) -> Decoded:
         """Decode one image's outputs.
 
         Args:
@@ -117,7 +124,7 @@ class Head(Protocol):
             options: this module's `Options`.
 
         Returns:
-            A result in model-input pixels.
+            What leads to a result in source pixels.
 
         Raises:
             HeadError: names, shapes or values do not fit.

@@ -64,8 +64,9 @@ class Input(Record, kw_only=True):
         rounding: of the letterboxed size.
         pad_value: grey level of the border, 0-255.
         crop_ratio: of ``crop``.
-        interpolation: OpenCV's of that name. ``area`` averages what it shrinks, as Pillow and
-            torchvision do when they resize; where it would enlarge, ``linear`` is used instead.
+        interpolation: OpenCV's of that name; ``area`` averages what it shrinks, and where it would
+            enlarge, ``linear`` is used instead. With ``-antialias`` Pillow's bilinear or bicubic,
+            which torchvision uses on images, too: see `edgecv.antialias`.
         color: channels that the model wants; ``grey`` uses the first of `mean` and `std`.
         mean: per channel in the model's order, in 0-255 units.
         std: per channel; the tensor's value is (pixel - mean) / std.
@@ -76,7 +77,9 @@ class Input(Record, kw_only=True):
     rounding: Literal["round", "floor"] = "round"
     pad_value: Annotated[int, Rule(ge=0, le=255)] = 114
     crop_ratio: Annotated[float, Rule(ge=0.01, le=1)] = 1.0
-    interpolation: Literal["linear", "area", "cubic", "nearest"] = "linear"
+    interpolation: Literal[
+        "linear", "area", "cubic", "nearest", "linear-antialias", "cubic-antialias"
+    ] = "linear"
     color: Literal["rgb", "bgr", "grey"] = "rgb"
     mean: tuple[Level, Level, Level] = (0.0, 0.0, 0.0)
     std: tuple[Divisor, Divisor, Divisor] = (1.0, 1.0, 1.0)

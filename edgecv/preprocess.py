@@ -28,6 +28,7 @@ _INTERPOLATION = {
     "cubic": cv2.INTER_CUBIC,
     "nearest": cv2.INTER_NEAREST,
 }
+_ANTIALIASED = {"linear-antialias": "linear", "cubic-antialias": "cubic"}
 # A crop of a very thin image would resize it to a huge one first; beyond this many pixels the
 # visible part is sampled directly.
 _MAX_RESIZED_PIXELS = 16_000_000
@@ -149,6 +150,8 @@ class Preprocessor:
         """Resize and pad or cut to (input height, input width, 3) uint8 BGR."""
         height, width = geometry.input_hw
         (rows, columns), (left, top) = geometry.resized_hw, geometry.offset_xy
+        if self.spec.interpolation in _ANTIALIASED:
+            return self._fit_antialiased(image, geometry)
         inter = _INTERPOLATION[self.spec.interpolation]
         if inter == cv2.INTER_AREA and (rows > image.shape[0] or columns > image.shape[1]):
             inter = cv2.INTER_LINEAR
@@ -170,6 +173,23 @@ class Preprocessor:
             window[:] = pixels
         else:
             cv2.resize(pixels, (columns, rows), window, 0, 0, inter)
+        return canvas
+
+    def _fit_antialiased(self, image: Image, geometry: Geometry) -> Image:
+        """Do the same with a resize that averages what it shrinks."""
+        from edgecv import antialias  # late: most models do not need it
+
+        height, width = geometry.input_hw
+        (rows, columns), (left, top) = geometry.resized_hw, geometry.offset_xy
+        # What of the resized image is seen.
+        seen = (max(0, -left), max(0, -top), min(columns, width - left), min(rows, height - top))
+        resized = antialias.resize(
+            image, geometry.resized_hw, seen, _ANTIALIASED[self.spec.interpolation]
+        )
+        if rows >= height and columns >= width:
+            return resized
+        canvas = self._canvas(geometry)
+        canvas[top : top + rows, left : left + columns] = resized
         return canvas
 
     def _sample(self, image: Image, geometry: Geometry) -> Image:

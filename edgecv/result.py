@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecv.errors import UsageError
 from edgecv.head import HeadResult
 from edgecv.record import Record
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
+
+if TYPE_CHECKING:
+    from edgecv.results.anomaly import AnomalyMap
+    from edgecv.results.depth import DepthMap
+    from edgecv.results.semantic import SemanticMap
 
 
 class Timings(Record):
@@ -78,6 +83,60 @@ class Result(Record):
             raise UsageError(
                 "this model does not classify",
                 where="result.classes",
+                got=type(self.value).__name__,
+                remedy="use result.value, or the property of the model's own task",
+            )
+        return self.value
+
+    @property
+    def semantic(self) -> SemanticMap:
+        """The class of each pixel, of a semantic segmentation model.
+
+        Raises:
+            UsageError: the model does something else.
+        """
+        from edgecv.results.semantic import SemanticMap
+
+        if not isinstance(self.value, SemanticMap):
+            raise UsageError(
+                "this model does not tell the class of each pixel",
+                where="result.semantic",
+                got=type(self.value).__name__,
+                remedy="use result.value, or the property of the model's own task",
+            )
+        return self.value
+
+    @property
+    def depth(self) -> DepthMap:
+        """The depth of each pixel, of a depth model.
+
+        Raises:
+            UsageError: the model does something else.
+        """
+        from edgecv.results.depth import DepthMap
+
+        if not isinstance(self.value, DepthMap):
+            raise UsageError(
+                "this model does not tell depth",
+                where="result.depth",
+                got=type(self.value).__name__,
+                remedy="use result.value, or the property of the model's own task",
+            )
+        return self.value
+
+    @property
+    def anomaly(self) -> AnomalyMap:
+        """The anomaly map and score of an anomaly model.
+
+        Raises:
+            UsageError: the model does something else.
+        """
+        from edgecv.results.anomaly import AnomalyMap
+
+        if not isinstance(self.value, AnomalyMap):
+            raise UsageError(
+                "this model does not look for anomalies",
+                where="result.anomaly",
                 got=type(self.value).__name__,
                 remedy="use result.value, or the property of the model's own task",
             )

@@ -61,7 +61,8 @@ class Pair:
         image: member name of the golden image.
         left: by the float variant.
         right: by the reduced variant.
-        apart: how much they differ: scores of what only one found, or the difference of a score.
+        apart: how much they differ: scores of what only one found, or the difference of a score,
+            or the share of pixels.
     """
 
     image: str
@@ -179,7 +180,8 @@ def _apart(a: Any, b: Any) -> float:
         return float(a.score[only_a].sum() + b.score[only_b].sum())
     if isinstance(a, Classes) and list(a.class_id[:1]) == list(b.class_id[:1]):
         return 0.0
-    return float(b.difference(a).score)
+    difference = b.difference(a)
+    return float(max(difference.score, difference.area))
 
 
 def _fitted(image: Image) -> tuple[Image, float]:

@@ -28,10 +28,12 @@ RANK = 5
 PREFIX = "timm:"
 _OPTIONS = ("checkpoint", "num_classes")
 _RANDOM = "random weights: no checkpoint was given"
-# Pillow's and torchvision's resizes average what they shrink. Over ImageNet images shrunk to 256,
-# OpenCV's area differs from Pillow's bicubic by 0.9 levels in the mean and from its bilinear by
-# 0.8; OpenCV's cubic by 2.4, its linear by 1.5 and 1.9.
-_INTERPOLATIONS = {"bicubic": "area", "bilinear": "area", "random": "area", "nearest": "nearest"}
+_INTERPOLATIONS = {
+    "bicubic": "cubic-antialias",
+    "bilinear": "linear-antialias",
+    "random": "linear-antialias",  # one of the two above at each image of the training
+    "nearest": "nearest",
+}
 _RESIZES = {"center": "crop", "squash": "stretch"}
 
 

@@ -1,8 +1,8 @@
 """A local folder with a Hugging Face model: ``hf:FOLDER``, holding config.json and its weights.
 
-Image classification, detection of the RT-DETR and D-FINE kind, and semantic segmentation of the
-SegFormer kind. Nothing is downloaded and no code of the folder is run; how pixels are prepared is
-read from its preprocessor_config.json.
+Image classification, detection of the RT-DETR and D-FINE kind, semantic segmentation of the
+SegFormer kind, and depth of the Depth Anything kind. Nothing is downloaded and no code of the
+folder is run; how pixels are prepared is read from its preprocessor_config.json.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _KINDS = {
     "ForImageClassification": ("AutoModelForImageClassification", "classify", ("logits",)),
     "ForObjectDetection": ("AutoModelForObjectDetection", "detect", ("logits", "pred_boxes")),
     "ForSemanticSegmentation": ("AutoModelForSemanticSegmentation", "semantic", ("logits",)),
+    "ForDepthEstimation": ("AutoModelForDepthEstimation", "depth", ("predicted_depth",)),
 }
 _QUERY_DETECTORS = ("rt_detr", "rt_detr_v2", "d_fine", "deimv2")
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -71,7 +72,7 @@ def open_source(request: Request) -> Source:
             task=task,
             labels=_labels(config),
             description=f"{architecture} ({config.get('model_type')})",
-            **_head(task, queries),
+            **_head(task, queries, config),
             **pixels,
         ),
         input_hw=size or _config_size(config),
@@ -179,9 +180,16 @@ def _images_only(model: nn.Module, outputs: tuple[str, ...], queries: bool) -> n
     return ImageModel()
 
 
-def _head(task: str, queries: bool) -> dict[str, Any]:
+def _head(task: str, queries: bool, config: dict[str, Any]) -> dict[str, Any]:
     if task == "classify":
         return {"head": "softmax", "head_options": {"logits": True}}
+    if task == "semantic":
+        return {"head": "semantic", "head_options": {"layout": "NCHW"}}
+    if task == "depth":
+        # Depth Anything's config says it; of the others these two put out metres.
+        metric = config.get("depth_estimation_type") == "metric"
+        metric = metric or config.get("model_type") in ("zoedepth", "glpn")
+        return {"head": "depth", "head_options": {"kind": "metric" if metric else "inverse"}}
     if queries and "detr" in plugins.names("heads"):
         return {"head": "detr"}
     return {}

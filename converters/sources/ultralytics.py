@@ -29,7 +29,7 @@ from edgecv.errors import DependencyMissingError, SourceError, UntrustedPickleEr
 from edgecv.foreign import ultralytics as metadata_reader
 
 RANK = 30
-TASKS = ("detect", "segment", "pose", "obb", "classify")
+TASKS = ("detect", "segment", "semantic", "depth", "pose", "obb", "classify")
 _YAML = (".yaml", ".yml")
 _BARE = re.compile(r"yolov?\d+\w*(-\w+)*\.ya?ml")
 _DEFAULT_SIDE, _CLASSIFY_SIDE = 640, 224

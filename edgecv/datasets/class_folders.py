@@ -19,7 +19,16 @@ TASKS = ("classify",)
 
 # Folders that other layouts hold their images and labels in; no class folder is called so.
 _OTHER_LAYOUTS = frozenset(
-    ("images", "labels", "masks", "annotations", "jpegimages", "imagesets", "segmentationclass")
+    (
+        "images",
+        "labels",
+        "masks",
+        "annotations",
+        "jpegimages",
+        "imagesets",
+        "segmentationclass",
+        "ground_truth",
+    )
 )
 _SPLITS = ("train", "val", "valid", "validation", "test")
 _SHOWN = 5

@@ -5,6 +5,12 @@ The file names ``path`` (here always relative to the file's own folder), ``train
 of ``.../images/x/1.jpg`` are ``.../labels/x/1.txt``; a key ``labels:`` names another folder than
 ``labels``. A label line is ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 ...`` (a polygon, of
 which the bounding box counts), in parts of the image. An image without a label file is background.
+
+For semantic segmentation ``masks:`` (Ultralytics: ``masks_dir:``) names the folder of the class
+maps: PNG files called as their images, whose values are class ids, 255 for none. For depth,
+``depth:`` (without it, ``depth``) names the folder of .npy files in metres, as Ultralytics
+describes them, or of PNG files whose levels are ``depth_scale:`` metres each. An image without a
+map is left out.
 """
 
 from __future__ import annotations
@@ -19,10 +25,13 @@ from typing import Any
 from edgecv.dataset import Dataset, Problem, Sample, read_text, split_names
 from edgecv.errors import DatasetError, DependencyMissingError
 from edgecv.image_files import walk_images
+from edgecv.map_truth import map_samples
 from edgecv.truth import BoxTruth
 
-TASKS = ("detect",)
+TASKS = ("detect", "semantic", "depth")
 SUFFIXES = (".yaml", ".yml")
+MAP_KEYS = {"semantic": ("masks", "masks_dir"), "depth": ("depth", "depth_dir")}
+"""Keys that name the folder of the maps; of ``semantic`` the second is Ultralytics'."""
 
 _YAML_BYTES = 4 << 20
 _TEXT_BYTES = 64 << 20
@@ -63,6 +72,8 @@ def open_dataset(
     """
     del labels, images  # the file says both
     layout = _read_layout(path if path.is_file() else path / "data.yaml")
+    if task in MAP_KEYS:
+        return _with_maps(layout, split, task)
     if "masks" in layout.fields and "labels" not in layout.fields:
         raise DatasetError(
             "the data are class maps, not boxes",
@@ -96,15 +107,37 @@ def open_dataset(
         )
     if not any(listed for _, listed in _entries(layout, split)):
         problems += _without_image(folders, seen)
-    return Dataset(
-        layout.file.stem if layout.file.stem != "data" else layout.file.parent.name,
-        layout.root,
-        split,
+    return _dataset(layout, split, task, samples, problems)
+
+
+def _dataset(
+    layout: _Layout, split: str, task: str, samples: list[Sample], problems: list[Problem]
+) -> Dataset:
+    name = layout.file.stem if layout.file.stem != "data" else layout.file.parent.name
+    return Dataset(name, layout.root, split, task, layout.names, tuple(samples), tuple(problems))
+
+
+def _with_maps(layout: _Layout, split: str, task: str) -> Dataset:
+    """Read a split whose truths are maps; an image without one is left out, and said."""
+    keys = [key for key in MAP_KEYS[task] if layout.fields.get(key)]
+    folder = _folder(layout.file, layout.fields, keys[0]) if keys else None
+    if folder is None and task == "depth":
+        folder = "depth"
+    if folder is None:
+        raise DatasetError(
+            "no folder of class maps is named",
+            where=str(layout.file),
+            expected=f"a key {' or '.join(MAP_KEYS[task])}",
+        )
+    found = map_samples(
+        (image for image, _ in _images(layout, split)),
+        lambda image: _label_folder(image.parent, layout.root, folder),
         task,
-        layout.names,
-        tuple(samples),
-        tuple(problems),
+        num_classes=layout.num_classes,
+        depth_scale=layout.fields.get("depth_scale"),
+        where=str(layout.file),
     )
+    return _dataset(layout, split, task, *found)
 
 
 def list_images(path: Path, split: str) -> list[Path]:

@@ -61,9 +61,17 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     elif task == "classify":
         head = "softmax"
         options["logits"] = False
+    elif task == "semantic":
+        head = "semantic"
+    elif task == "depth":
+        head = "depth"
+        options["kind"] = "metric"
     pixels: dict[str, Any] = {"color": "rgb", "mean": (0.0, 0.0, 0.0), "std": (255.0,) * 3}
     if task == "classify":
         pixels |= {"resize": "crop", "crop_ratio": 1.0}
+    elif task == "depth":
+        # As its own predictions are, observed to the bit with version 8.4.190.
+        pixels |= {"resize": "stretch", "interpolation": "linear"}
     else:
         pixels |= {"resize": "letterbox", "rounding": "round", "pad_value": 114}
     return Hints(
@@ -72,7 +80,7 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
         task=task or None,
         head=head,
         head_options=options,
-        labels=_labels(raw.get("names"), path),
+        labels=None if task == "depth" else _labels(raw.get("names"), path),
         size_hw=_size(raw.get("imgsz"), path),
         description=_text(raw.get("description")),
         license=_text(raw.get("license")),
@@ -209,7 +217,13 @@ def _text(value: Any) -> str | None:
     return str(value) if isinstance(value, str | int | float) else None
 
 
-_TASKS = {"yolo": "detect", "end2end": "detect", "softmax": "classify"}
+_TASKS = {
+    "yolo": "detect",
+    "end2end": "detect",
+    "softmax": "classify",
+    "semantic": "semantic",
+    "depth": "depth",
+}
 _STRIDE = 32
 _OWN_KEYS = frozenset(
     {"description", "author", "date", "version", "license", "docs", "stride", "task", "head",
@@ -260,6 +274,6 @@ def describe(export: Export) -> dict[str, Any]:
         "args": {"nms": False},
         "channels": 1 if export.input.color == "grey" else 3,
     }
-    if task != "classify":
+    if task == "detect":
         facts["end2end"] = export.head.name == "end2end"
     return facts

@@ -26,16 +26,15 @@ from edgecv.results.classes import Classes
 from edgecv.types import Array, Float32, TensorSpec
 
 TASK = "classify"
-# ImageNet's usual evaluation. The resize averages what it shrinks, as those of Pillow and
-# torchvision do: plain bilinear sampling gives other pixels, and other top-1 figures, than the ones
-# that models are evaluated with.
+# ImageNet's usual evaluation, with the resize of Pillow and torchvision: plain bilinear sampling
+# gives other pixels, and other top-1 figures, than the ones that models are evaluated with.
 PIXELS = Pixels(
     "crop",
     "rgb",
     (123.675, 116.28, 103.53),
     (58.395, 57.12, 57.375),
     crop_ratio=0.875,
-    interpolation="area",
+    interpolation="linear-antialias",
 )
 
 

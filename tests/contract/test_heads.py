@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from edgecv import plugins
+from edgecv import geometry, plugins
 from edgecv.errors import HeadError
 from edgecv.head import Fit, Pixels
 from edgecv.record import Record
@@ -17,6 +17,9 @@ TASKS = {task for name in plugins.names("results") for task in plugins.load("res
 head_names = pytest.mark.parametrize("name", HEADS)
 
 C, P = Fit.CERTAIN, Fit.POSSIBLE
+
+# One value for each place of the image.
+MAPS = {"semantic": P, "depth": P, "anomaly": P}
 
 # Model; input; outputs; every head that does not say NO.
 KNOWN = [
@@ -34,15 +37,15 @@ KNOWN = [
         [(1, 2704, 80), (1, 676, 80), (1, 169, 80), (1, 2704, 32), (1, 676, 32), (1, 169, 32)],
         {"nanodet": C},
     ),
-    ("FastestDet", (1, 3, 352, 352), [(1, 85, 22, 22)], {"fastestdet": C}),
+    ("FastestDet", (1, 3, 352, 352), [(1, 85, 22, 22)], {"fastestdet": C, "semantic": P}),
     ("UltraFace", (1, 3, 240, 320), [(1, 4420, 2), (1, 4420, 4)], {"ultraface": C}),
     ("UltraFace 640", (1, 3, 480, 640), [(1, 17640, 2), (1, 17640, 4)], {"ultraface": C}),
     ("OMZ face-detection-retail", (1, 3, 300, 300), [(1, 1, 200, 7)], {"ssd": C}),
     ("MobileNet", (1, 224, 224, 3), [(1, 1001)], {"softmax": C}),
-    ("DeepLab, argmax", (1, 513, 513, 3), [(1, 513, 513)], {}),
+    ("DeepLab, argmax", (1, 513, 513, 3), [(1, 513, 513)], MAPS),
     ("MoveNet", (1, 192, 192, 3), [(1, 1, 17, 3)], {}),
     ("BlazeFace", (1, 128, 128, 3), [(1, 896, 16), (1, 896, 1)], {}),
-    ("Selfie segmentation", (1, 256, 256, 3), [(1, 256, 256, 1)], {}),
+    ("Selfie segmentation", (1, 256, 256, 3), [(1, 256, 256, 1)], MAPS),
     # Ultralytics' exports.
     ("YOLO11", (1, 3, 640, 640), [(1, 84, 8400)], {"yolo": C}),
     ("YOLO11, free batch", (None, 3, 640, 640), [(None, 84, 8400)], {"yolo": C}),
@@ -115,9 +118,32 @@ KNOWN = [
         [(1, 10, 4), (1, 10), (1, 10), (1,)],
         {},
     ),
-    ("Segmentation logits at stride 16", (1, 3, 512, 512), [(1, 21, 32, 32)], {"fastestdet": P}),
-    ("Segmentation logits", (1, 3, 512, 512), [(1, 21, 512, 512)], {}),
-    ("FastestDet, three classes", (1, 3, 352, 352), [(1, 8, 22, 22)], {"fastestdet": P}),
+    # Maps.
+    (
+        "Segmentation logits at stride 16",
+        (1, 3, 512, 512),
+        [(1, 21, 32, 32)],
+        {"fastestdet": P, "semantic": P},
+    ),
+    ("Segmentation logits", (1, 3, 512, 512), [(1, 21, 512, 512)], {"semantic": C}),
+    ("DeepLab logits, NHWC", (1, 513, 513, 3), [(1, 65, 65, 21)], {"semantic": P}),
+    ("SegFormer", (1, 3, 512, 512), [(1, 150, 128, 128)], {"semantic": P}),
+    (
+        "Logits, size free",
+        (1, 3, None, None),
+        [(1, 19, None, None)],
+        {"fastestdet": P, "semantic": P},
+    ),
+    ("MiDaS", (1, 3, 256, 256), [(1, 256, 256)], MAPS),
+    ("Depth Anything, size free", (None, 3, None, None), [(None, None, None)], MAPS),
+    ("PatchCore", (1, 3, 256, 256), [(1, 1, 256, 256), (1, 1)], {"anomaly": C}),
+    ("A map and its features", (1, 3, 256, 256), [(1, 1, 256, 256), (1, 64, 8, 8)], {}),
+    (
+        "FastestDet, three classes",
+        (1, 3, 352, 352),
+        [(1, 8, 22, 22)],
+        {"fastestdet": P, "semantic": P},
+    ),
     ("YOLOv5, free input", (1, 3, None, None), [(1, 25200, 85)], {"yolov5": P, "yolox": P}),
     ("YOLOX, free input", (1, 3, None, None), [(1, 3549, 85)], {"yolox": P}),
     ("Embedding", (1, 3, 112, 112), [(1, 512)], {"softmax": P}),
@@ -160,6 +186,38 @@ def test_at_most_one_head_is_certain_whatever_the_input_size():
         assert len(fits) <= 1, (source, outputs, fits)
 
 
+NAMED = [
+    ("DeepLab", (1, 513, 513, 3), [("ArgMax", (1, 513, 513), "int64")], {"semantic": C}),
+    ("YOLO26-sem", (1, 3, 128, 160), [("output0", (1, 128, 160), "uint8")], {"semantic": C}),
+    (
+        "STFPM",
+        (1, 3, 256, 256),
+        [("anomaly_map", (1, 1, 256, 256), "float32")],
+        MAPS | {"anomaly": C},
+    ),
+    (
+        "anomalib 2",
+        (1, 3, 256, 256),
+        [
+            ("pred_score", (1,), "float32"),
+            ("pred_label", (1,), "bool"),
+            ("anomaly_map", (1, 1, 256, 256), "float32"),
+            ("pred_mask", (1, 1, 256, 256), "bool"),
+        ],
+        {"anomaly": C},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("source", "outputs", "expected"), [k[1:] for k in NAMED], ids=[k[0] for k in NAMED]
+)
+def test_names_and_types_tell_more_than_shapes(source, outputs, expected):
+    found = [TensorSpec(*output) for output in outputs]
+    fits = {name: plugins.load("heads", name).recognise(specs([source]), found) for name in HEADS}
+    assert {name: fit for name, fit in fits.items() if fit is not Fit.NO} == expected
+
+
 @head_names
 def test_two_inputs_are_no_image_model(name):
     head = plugins.load("heads", name)
@@ -183,7 +241,7 @@ def test_the_interface(name):
     with pytest.raises(AttributeError, match="cannot be changed"):
         options.input_hw = (1, 1)
     assert options.replace(input_hw=(3, 4)).input_hw == (3, 4)
-    assert options.num_classes == 0
+    assert getattr(options, "num_classes", 0) == 0
     # Options travel in manifests: JSON makes a list of every tuple.
     given = json.loads(json.dumps(options.to_dict()))
     outputs = {"o": np.zeros((1, 3), np.float32)}
@@ -199,6 +257,10 @@ def _decodes_or_says_why(head, outputs, options):
     except HeadError as error:
         where = error.where or ""
         assert where.startswith("head ")
+        return
+    if head.TASK in ("semantic", "depth", "anomaly"):
+        mapped = result.to_source(geometry.plan((30, 40), options.input_hw, "letterbox"))
+        assert mapped.to_json(())
         return
     score = np.asarray(result.score)
     assert np.isfinite(score).all()

@@ -149,7 +149,7 @@ def test_transformers_that_cannot_be_imported(
         ({"size": {"shortest_edge": 384}, "crop_pct": 0.9}, (384, 384), {"resize": "stretch"}),
         ({"size": 64, "do_flip_channel_order": True}, (64, 64), {"color": "bgr"}),
         ({"size": 64, "resample": 0}, (64, 64), {"interpolation": "nearest"}),
-        ({"size": 64, "resample": 3}, (64, 64), {"interpolation": "area"}),
+        ({"size": 64, "resample": 3}, (64, 64), {"interpolation": "cubic-antialias"}),
         ({"size": 64, "do_normalize": False}, (64, 64), {"mean": (0, 0, 0), "std": (255,) * 3}),
         ({"size": 64, "do_normalize": False, "do_rescale": False}, (64, 64), {"std": (1, 1, 1)}),
         ({"size": 64, "do_rescale": False, "image_mean": 127.5, "image_std": [127.5]}, (64, 64),
@@ -164,3 +164,29 @@ def test_settings_of_image_processors(
     for name, value in expected.items():
         wanted = pytest.approx(value) if isinstance(value, tuple) else value
         assert hints[name] == wanted, name
+
+
+def test_class_maps_and_depth_have_their_heads(tmp_path: Path) -> None:
+    torchvision_operators.declare_missing()
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.SegformerConfig(
+        hidden_sizes=[8, 16, 16, 24], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 2, 3],
+        decoder_hidden_size=16, id2label={0: "road", 1: "sky"},
+    )  # fmt: skip
+    transformers.SegformerForSemanticSegmentation(config).save_pretrained(tmp_path / "segformer")
+    hints = opened(tmp_path / "segformer", input_hw=(64, 64)).hints
+    assert (hints.task, hints.head, hints.head_options) == (
+        "semantic",
+        "semantic",
+        {"layout": "NCHW"},
+    )
+    assert hints.labels == ("road", "sky")
+    config = transformers.GLPNConfig(
+        num_encoder_blocks=4, depths=[1] * 4, hidden_sizes=[8] * 4, num_attention_heads=[1] * 4,
+        decoder_hidden_size=8,
+    )  # fmt: skip
+    transformers.GLPNForDepthEstimation(config).save_pretrained(tmp_path / "glpn")
+    hints = opened(tmp_path / "glpn", input_hw=(64, 64)).hints
+    assert (hints.task, hints.head, hints.head_options) == ("depth", "depth", {"kind": "metric"})

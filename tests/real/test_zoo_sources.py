@@ -40,6 +40,8 @@ YOLOS = [
     ("yolov8n-obb", "obb", [(1, 85, CELLS)], False),
     ("yolo11n-obb", "obb", [(1, 85, CELLS)], False),
     ("yolo26n-obb", "obb", [(1, CELLS, 7)], True),
+    ("yolo26n-sem", "semantic", [(1, SIDE, SIDE)], False),
+    ("yolo26n-depth", "depth", [(1, 1, SIDE, SIDE)], False),
     ("yolov8n-cls", "classify", [(1, 1000)], False),
     ("yolo11n-cls", "classify", [(1, 1000)], False),
 ]  # fmt: skip
@@ -90,9 +92,9 @@ def test_ultralytics_families(
     hints = metadata_reader.read(artifact.path, props)
     assert hints is not None
     assert (hints.task, hints.size_hw) == (task, (SIDE, SIDE))
-    assert hints.labels is not None
-    classes = shapes[0][1] if task == "classify" else {"yolov8n-pose": 1}.get(name, 80)
-    assert len(hints.labels) == classes
+    classes = {"yolov8n-pose": 1, "yolo26n-sem": 19, "yolo26n-depth": 0}.get(name, 80)
+    classes = shapes[0][1] if task == "classify" else classes
+    assert len(hints.labels or ()) == classes
     assert props["end2end"] == str(end2end)
     assert hints.replace(name=name) == source.hints
     if task == "detect":

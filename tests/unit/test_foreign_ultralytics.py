@@ -82,6 +82,20 @@ def test_a_classifier() -> None:
     assert said.pad_value is None
 
 
+def test_class_maps() -> None:
+    said = from_onnx(task="semantic")
+    assert said is not None
+    assert (said.head, said.head_options, said.resize) == ("semantic", {}, "letterbox")
+    assert said.labels == models.LABELS
+
+
+def test_depth_is_in_metres_and_has_no_classes() -> None:
+    said = from_onnx(task="depth")
+    assert said is not None
+    assert (said.head, said.head_options) == ("depth", {"kind": "metric"})
+    assert (said.resize, said.interpolation, said.labels) == ("stretch", "linear", None)
+
+
 @pytest.mark.parametrize("task", ["segment", "pose", "obb"])
 def test_another_task_is_named_and_has_no_head(task: str) -> None:
     said = from_onnx(task=task)

@@ -175,3 +175,21 @@ def test_what_a_crop_cuts_away_is_zero_in_the_mask():
     assert (mask[:, 100:200] == 7).all()
     assert not mask[:, :100].any()
     assert not mask[:, 200:].any()
+
+
+@pytest.mark.parametrize("resize", ["stretch", "letterbox", "letterbox-topleft", "crop"])
+@pytest.mark.parametrize("hw", [(37, 90), (90, 37)])
+def test_rows_of_a_map_are_those_of_the_whole_map(resize, hw):
+    geometry = plan(hw, (32, 48), resize, crop_ratio=0.9)
+    mask = np.random.default_rng(0).normal(0, 1, (8, 12)).astype(np.float32)
+    whole = geometry.mask_to_source(mask)
+    rows, columns = geometry.visible()
+    for start in range(0, hw[0], 10):
+        strip = slice(start, min(start + 10, hw[0]))
+        part = np.zeros((strip.stop - start, hw[1]), np.float32)
+        found = geometry.rows_to_source(mask, strip)
+        seen = slice(max(rows.start - start, 0), max(rows.stop - start, 0))
+        part[seen, columns] = found[seen, columns]
+        np.testing.assert_allclose(part, whole[strip], atol=0.05)
+        if resize == "stretch":
+            np.testing.assert_allclose(part, whole[strip], atol=1e-5)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     "--data",
     required=True,
     type=click.Path(exists=True, path_type=Path),
-    help="data.yaml, COCO JSON, a Pascal VOC folder, a folder of class folders; for tracks, a "
-    "gt.txt, a sequence, or a folder of sequences.",
+    help="data.yaml, COCO JSON, a Pascal VOC or MVTec folder, a folder of class folders; for "
+    "tracks, a gt.txt, a sequence, or a folder of sequences.",
 )
 @click.option("--split", default="val", show_default=True, help="Part of the data to measure.")
 @click.option(
@@ -68,7 +68,7 @@ def command(
     tracks: dict[str, Any],
     json_target: str | None,
 ) -> None:
-    """Measure MODEL on labelled images: COCO mAP for detection, top-1 and top-5 for classes.
+    """Measure MODEL on labelled images: COCO mAP, top-1 and top-5, mIoU, or depth errors.
 
     With --task track, measure the tracks of MODEL and a tracker, or those in --results, on
     MOTChallenge sequences: MOTA, IDF1, HOTA.

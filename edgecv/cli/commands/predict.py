@@ -15,7 +15,10 @@ from edgecv.cli.options import Opener, model_options
 from edgecv.errors import ImageError, UsageError
 from edgecv.model import Model
 from edgecv.result import Result
+from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
+
+_MAPS = ("semantic", "depth", "anomaly")
 
 
 @click.command("predict")
@@ -98,9 +101,26 @@ def _sentence(result: Result, model: Model) -> str:
         found = ", ".join(f"{n}x {_name(model, c)}" for c, n in counts.most_common()) or "nothing"
         if value.dropped:
             found += f" ({value.dropped} dropped: beyond a bound, or not finite)"
+    elif isinstance(value, Classes):
+        found = ", ".join(f"{_name(model, c)} {s:.2f}" for c, s in list(value)[:3])
+    elif model.task in _MAPS:
+        found = _map_sentence(value, model, height * width)
     else:
-        found = ", ".join(f"{_name(model, c)} {s:.2f}" for c, s in list(result.classes)[:3])
+        found = model.task
     return f"{result.source} {width}x{height}: {found} ({result.timings_ms.total:.1f} ms)"
+
+
+def _map_sentence(value: Any, model: Model, pixels: int) -> str:
+    """Sum up a result that is a map."""
+    if model.task == "semantic":
+        largest = sorted(value, key=lambda item: -item[1])[:5]
+        return ", ".join(f"{_name(model, c)} {n / pixels:.0%}" for c, n in largest) or "nothing"
+    summary = value.summary
+    span = f"{summary.low:.4g} to {summary.high:.4g}, mean {summary.mean:.4g}"
+    if model.task == "depth":
+        return f"{value.kind} depth {span}"
+    verdict = {None: "", True: ", anomalous", False: ", normal"}[value.anomalous]
+    return f"anomaly score {value.score:.4g}{verdict}; map {span}"
 
 
 def _name(model: Model, class_id: int) -> str:
