@@ -19,6 +19,7 @@ from edgecv.errors import EdgecvError
 
 if TYPE_CHECKING:
     from edgecv.bundle import Bundle, open_bundle
+    from edgecv.crew import Plan
     from edgecv.hints import Hints
     from edgecv.loading import load
     from edgecv.manifest import Manifest
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from edgecv.result import Result
     from edgecv.results.classes import Classes
     from edgecv.results.detections import Detections
+    from edgecv.streaming import stream
+    from edgecv.streaming_async import astream
+    from edgecv.throughput import predict_all
     from edgecv.types import Frame
 
 __version__ = "0.1.0"
@@ -38,9 +42,13 @@ _HOMES = {
     "Hints": "edgecv.hints",
     "Manifest": "edgecv.manifest",
     "Model": "edgecv.model",
+    "Plan": "edgecv.crew",
     "Result": "edgecv.result",
+    "astream": "edgecv.streaming_async",
     "load": "edgecv.loading",
     "open_bundle": "edgecv.bundle",
+    "predict_all": "edgecv.throughput",
+    "stream": "edgecv.streaming",
 }
 
 __all__ = [
@@ -52,9 +60,13 @@ __all__ = [
     "Hints",
     "Manifest",
     "Model",
+    "Plan",
     "Result",
+    "astream",
     "load",
     "open_bundle",
+    "predict_all",
+    "stream",
 ]
 
 

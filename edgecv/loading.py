@@ -15,10 +15,11 @@ from edgecv.engines import choose_backend, find_model_file, gather, load_backend
 from edgecv.errors import BackendMissingError, InferenceError, ManifestError, UsageError
 from edgecv.hints import Hints
 from edgecv.manifest import Manifest, Variant
-from edgecv.types import Session, SessionOptions, TensorSpec
+from edgecv.types import ModelSource, Session, SessionOptions, TensorSpec
 
 if TYPE_CHECKING:
-    from edgecv.model import Model, ModelInfo
+    from edgecv.model import Model
+    from edgecv.model_info import ModelInfo
 
 _UPGRADE = "pip install --upgrade edgecv"
 
@@ -111,8 +112,7 @@ def _load_file(
         found = describe(path, session.inputs, session.outputs, session.metadata, hints)
         info = partial(
             model_info,
-            session,
-            source.size_bytes,
+            model_bytes=source.size_bytes,
             name=found.hints.name or path.stem,
             task=found.task,
             head=found.head.name,
@@ -123,7 +123,15 @@ def _load_file(
             input=found.input,
             notes=found.notes,
         )
-        return Model(session, found.head, found.labels, found.input, info, layout=found.layout)
+        return Model(
+            session,
+            found.head,
+            found.labels,
+            found.input,
+            info,
+            layout=found.layout,
+            reopen=partial(_reopen, name, source, options),
+        )
     except BaseException:
         session.close()
         raise
@@ -153,8 +161,7 @@ def _load_bundle(
             _check_tensors(session, variant, f"{path}: variant {variant.id}")
             info = partial(
                 model_info,
-                session,
-                source.size_bytes,
+                model_bytes=source.size_bytes,
                 name=manifest.name,
                 task=manifest.task,
                 head=manifest.head.name,
@@ -173,6 +180,7 @@ def _load_bundle(
                 layout=variant.layout,
                 in_graph=variant.in_graph,
                 bundle=bundle,
+                reopen=partial(_reopen, variant.backend, source, options),
             )
         except BaseException:
             session.close()
@@ -180,6 +188,14 @@ def _load_bundle(
     except BaseException:
         bundle.close()
         raise
+
+
+def _reopen(
+    backend: str, source: ModelSource, options: SessionOptions, threads: int, streams: int
+) -> Session:
+    """Open the same files with the same options but for threads and streams."""
+    changed = options.replace(threads=threads, streams=streams)
+    return load_backend(backend).open_session(source, changed)
 
 
 def _check_head(manifest: Manifest, where: str) -> None:
@@ -294,10 +310,10 @@ def _like(recorded: TensorSpec, found: TensorSpec) -> bool:
 
 
 def model_info(
-    session: Session, model_bytes: int, *, notes: tuple[str, ...] = (), **facts: Any
+    session: Session, *, model_bytes: int, notes: tuple[str, ...] = (), **facts: Any
 ) -> ModelInfo:
     """Join what the caller knows with what the session reads back."""
-    from edgecv.model import ModelInfo
+    from edgecv.model_info import ModelInfo
 
     read_back = session.info
     return ModelInfo(

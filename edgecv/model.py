@@ -14,8 +14,8 @@ from edgecv.errors import InferenceError, UsageError
 from edgecv.head import load_head
 from edgecv.head_check import check_options
 from edgecv.manifest import HeadSpec, Input
-from edgecv.record import Record
-from edgecv.types import Array, Frame, Image, Session, TensorSpec
+from edgecv.model_info import ModelInfo
+from edgecv.types import Array, Frame, Image, Session, SessionInfo, TensorSpec
 
 if TYPE_CHECKING:
     from edgecv.bundle import Bundle
@@ -29,52 +29,6 @@ ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Array | Fr
 
 
 _MAX_BATCH_BYTES = 2**25
-
-
-class ModelInfo(Record):
-    """What runs, and how it was chosen.
-
-    Attributes:
-        name: of the model.
-        task: such as ``detect``.
-        head: which head decodes.
-        told_by: who named it: ``manifest``, ``option``, a kind of metadata, or ``shapes``.
-        variant: id of the variant that runs; for a bare file the backend's name.
-        chosen_by: why this variant: ``caller``, or ``order`` of the manifest.
-        skipped: variants that come earlier in the manifest but cannot run here, with the reason.
-        backend: its plug-in.
-        engine: name and version of the library.
-        device: what computes.
-        precision: read back from the engine; None where it does not tell.
-        threads: of one inference.
-        input: how pixels are prepared.
-        inputs: the engine's input tensors, as text.
-        outputs: the engine's output tensors, as text.
-        model_bytes: size of the variant's files.
-        notes: facts that a user should see.
-    """
-
-    name: str
-    task: str
-    head: str
-    told_by: str
-    variant: str
-    chosen_by: str
-    skipped: tuple[str, ...]
-    backend: str
-    engine: str
-    device: str
-    precision: str | None
-    threads: int
-    input: Input
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    model_bytes: int
-    notes: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Make the object that ``edgecv info --json`` prints."""
-        return self.to_dict()
 
 
 class Model:
@@ -93,17 +47,20 @@ class Model:
         head: HeadSpec,
         labels: Sequence[str],
         spec: Input,
-        describe: Callable[[], ModelInfo],
+        describe: Callable[[Session], ModelInfo],
         *,
         layout: str,
         in_graph: Sequence[str] = (),
         bundle: Bundle | None = None,
+        reopen: Callable[[int, int], Session] | None = None,
     ) -> None:
         """Put together what `edgecv.loading.load` found; not for callers."""
         from edgecv.preprocess import Preprocessor
 
         self.labels = tuple(labels)
-        self._describe = cache(describe)
+        self._tell = describe
+        self._describe = cache(lambda: describe(session))
+        self._reopen = reopen
         self._session = session
         self._bundle = bundle
         self._head_name = head.name
@@ -118,6 +75,11 @@ class Model:
     def info(self) -> ModelInfo:
         """What runs, and how it was chosen; read back from the engine when first asked for."""
         return self._describe()
+
+    @property
+    def session(self) -> SessionInfo:
+        """What the engine does with the model, read back from it."""
+        return self._session.info
 
     @property
     def head(self) -> str:
@@ -168,6 +130,32 @@ class Model:
         view.options = self.options.replace(**given)
         return view
 
+    def reopened(self, *, threads: int, streams: int = 1) -> Model:
+        """Open the same files once more, for other use of the CPUs; results stay the same.
+
+        Args:
+            threads: of one inference.
+            streams: inferences at the same time.
+
+        Returns:
+            A model with the same options and an engine session of its own, to be closed by itself;
+            closing it leaves this one open.
+
+        Raises:
+            BackendError: the engine refuses, or the model is closed.
+        """
+        if self._reopen is None:
+            raise InferenceError("the model cannot be opened once more", where="model.reopened")
+        view = object.__new__(Model)
+        view.__dict__.update(self.__dict__)
+        try:
+            view._session = self._reopen(threads, streams)
+        except ValueError as error:  # the files lie in a bundle that was closed
+            raise InferenceError("the model is closed", where="model.reopened") from error
+        view._bundle = None
+        view._describe = cache(lambda: self._tell(view._session))
+        return view
+
     def __call__(self, image: ImageLike, *, limits: Limits | None = None) -> Result:
         """Run on one image.
 
@@ -199,6 +187,11 @@ class Model:
         )
         return Result(value, source, geometry.source_hw, self.labels, timings)
 
+    @property
+    def batches(self) -> bool:
+        """Whether the batch axis is free, so that several images are one run of the engine."""
+        return self._session.inputs[0].shape[0] is None
+
     def batch(self, images: Iterable[ImageLike], *, limits: Limits | None = None) -> list[Result]:
         """Run on several images and keep their order.
 
@@ -216,8 +209,7 @@ class Model:
                 "one image", where="images", expected="a sequence", got=type(images).__name__
             )
         images = list(images)
-        free = self._session.inputs[0].shape[0] is None
-        if not free or len(images) < 2:
+        if not self.batches or len(images) < 2:
             return [self(image, limits=limits) for image in images]
         size = max(1, _MAX_BATCH_BYTES // self._preprocessor.buffer(1).nbytes)
         results: list[Result] = []

@@ -245,8 +245,7 @@ def _replay(
 def _model(draft: _Draft) -> Model:
     info = partial(
         model_info,
-        draft.session,
-        draft.source.size_bytes,
+        model_bytes=draft.source.size_bytes,
         name=draft.path.stem,
         task=draft.found.task,
         head=draft.found.head.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgecv.errors import UsageError
@@ -44,6 +44,9 @@ class Result(Record):
         source_hw: (height, width) of the image, after its EXIF orientation was applied.
         labels: class names by class id.
         timings_ms: where the time went.
+        counts: of zones and lines in a stream that watches any: ``{"zones": {name: {occupancy,
+            entries, exits}}, "lines": {name: {in, out}}, "events": [...]}``; else None. Stream,
+            index and time of a frame are the `Frame`'s, and sinks write both.
     """
 
     value: HeadResult
@@ -51,6 +54,7 @@ class Result(Record):
     source_hw: tuple[int, int]
     labels: Sequence[str]
     timings_ms: Timings
+    counts: Mapping[str, Any] | None = None
 
     @property
     def detections(self) -> Detections:
@@ -144,5 +148,6 @@ class Result(Record):
             "source": self.source,
             "size_hw": list(self.source_hw),
             **self.value.to_json(self.labels),
+            **(self.counts or {}),
             "timings_ms": {name: round(ms, 3) for name, ms in self.timings_ms.to_fields().items()},
         }

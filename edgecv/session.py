@@ -203,6 +203,22 @@ def threads(options: SessionOptions) -> int:
     return options.threads
 
 
+def streams(options: SessionOptions) -> int:
+    """Return the runs that callers will make at the same time.
+
+    Raises:
+        UsageError: not a whole number from 1 to 1024.
+    """
+    if type(options.streams) is not int or not 1 <= options.streams <= _MAX_THREADS:
+        raise UsageError(
+            "",
+            where="streams",
+            expected=f"a whole number from 1 to {_MAX_THREADS}",
+            got=repr(options.streams),
+        )
+    return options.streams
+
+
 def check_precision(options: SessionOptions) -> None:
     """Refuse a precision that does not exist.
 

@@ -170,11 +170,14 @@ class SessionOptions(Record):
             leaves the choice to the engine; what it chose is read back and reported. The default
             never lets an engine lower the precision on its own.
         extra: engine-specific settings, passed through by name.
+        streams: runs that callers will make at the same time; each has `threads` threads. Memory
+            for intermediate results grows with it.
     """
 
     threads: int | None = None
     precision: str = "fp32"
     extra: Mapping[str, str] = field(default_factory=dict)
+    streams: int = 1
 
 
 class SessionInfo(Record):
@@ -188,6 +191,8 @@ class SessionInfo(Record):
         precision: read back from the compiled model or the file; None where the engine does not
             tell (``notes`` then says why).
         notes: facts a user should see, such as a fallback that happened.
+        streams: runs that are worked on at the same time, more take turns; None where each thread
+            that calls computes by itself.
     """
 
     backend: str
@@ -196,6 +201,7 @@ class SessionInfo(Record):
     threads: int
     precision: Precision | None
     notes: tuple[str, ...] = ()
+    streams: int | None = 1
 
 
 class Session(Protocol):

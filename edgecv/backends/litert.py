@@ -1,8 +1,9 @@
 """LiteRT (TensorFlow Lite) on the CPU, for ``.tflite`` files.
 
 It computes in the precision of the file. One interpreter serves one thread at a time, so `run`
-takes a lock: callers in other threads wait for their turn. A broken file can crash the engine: try
-unknown files with `edgecv.probe` first.
+takes a lock: callers in other threads wait for their turn. With ``streams`` of the options there
+are as many interpreters over one copy of the file. A broken file can crash the engine: try unknown
+files with `edgecv.probe` first.
 
 At the first model, the engine itself writes "INFO: Created TensorFlow Lite XNNPACK delegate for
 CPU." to standard error. There is no switch for that line in its Python interface, and it heeds
@@ -14,7 +15,8 @@ from __future__ import annotations
 import importlib
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +110,15 @@ class LiteRtSession(session.OpenSession):
         )
         self._name = str(source)
         try:
-            engine = module.Interpreter(
-                **model, num_threads=threads, experimental_op_resolver_type=resolver
-            )
-            engine.allocate_tensors()
+            engines = [
+                module.Interpreter(
+                    **model, num_threads=threads, experimental_op_resolver_type=resolver
+                )
+                for _ in range(session.streams(options))
+            ]
+            for engine in engines:
+                engine.allocate_tensors()
+            engine = engines[0]
             entries, exits = engine.get_input_details(), engine.get_output_details()
             self._inputs = tuple(_specs(entries))
             self._outputs = tuple(_specs(exits))
@@ -121,7 +128,12 @@ class LiteRtSession(session.OpenSession):
             remedy = "leave engine option xnnpack=false out" if xnnpack == "false" else None
             raise session.refused(source, "LiteRT", error, remedy) from error
         self.engine: Any = engine
-        self._lock = threading.RLock()
+        self._closing = threading.Lock()
+        self._streams = len(engines)
+        shapes = {entry["index"]: tuple(map(int, entry["shape"])) for entry in entries}
+        # A stack: the interpreter that ran last is taken first, its memory is in the caches.
+        self._idle: list[_Interpreter | None] = [_Interpreter(e, dict(shapes)) for e in engines]
+        self._turns = threading.Semaphore(self._streams)
         self._asked, self._threads = options.precision, threads
         self._version = f"{distribution} {engine_version}"
         session.check_precision(options)
@@ -141,13 +153,10 @@ class LiteRtSession(session.OpenSession):
         self._exits = [
             (spec.name, exit_["index"]) for spec, exit_ in zip(self._outputs, exits, strict=True)
         ]
-        self._shapes = {entry["index"]: tuple(map(int, entry["shape"])) for entry in entries}
 
     def _tell(self) -> SessionInfo:
-        with self._lock:
-            if self.engine is None:
-                raise session.closed(self._name)
-            found = _layers(self.engine)
+        with self._borrowed() as one:
+            found = _layers(one.engine)
         # Computing fp16 weights in fp32 loses nothing: the notes say it, not a fallback.
         asked = "auto" if found.from_fp16 and self._asked == "fp16" else self._asked
         precision, more = session.tell_precision(found.layers, asked)
@@ -158,17 +167,28 @@ class LiteRtSession(session.OpenSession):
             threads=self._threads,
             precision=precision,
             notes=(*more, *found.notes),
+            streams=self._streams,
         )
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once; see `edgecv.types.Session.run`. Runs of several threads take turns."""
-        with self._lock:
-            engine = self.engine
-            if engine is None:
-                raise session.closed(self._name)
-            self._check(inputs)
+    @contextmanager
+    def _borrowed(self) -> Iterator[_Interpreter]:
+        """Wait for an interpreter that nobody uses."""
+        with self._turns:
+            one = self._idle.pop()
             try:
-                self._resize(engine, inputs)
+                if one is None:
+                    raise session.closed(self._name)
+                yield one
+            finally:
+                self._idle.append(one)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once; see `edgecv.types.Session.run`. Runs beyond the streams take turns."""
+        with self._borrowed() as one:
+            self._check(inputs)
+            engine = one.engine
+            try:
+                one.resize({index: inputs[name].shape for name, index in self._entries})
                 for name, index in self._entries:
                     engine.set_tensor(index, inputs[name])
                 engine.invoke()
@@ -177,24 +197,36 @@ class LiteRtSession(session.OpenSession):
             except Exception as error:
                 raise session.failed(self._name, error) from error
 
-    def _resize(self, engine: Any, inputs: Mapping[str, Array]) -> None:
+    def close(self) -> None:
+        """Free the engine's memory, after the runs that are under way."""
+        with self._closing:
+            if self.engine is None:
+                return
+            _ = self.info  # what it is can still be asked for afterwards
+            for _ in range(self._streams):
+                self._turns.acquire()
+            self.engine = None
+            self._idle = [None] * self._streams
+            self._turns.release(self._streams)  # whoever waits is told
+
+
+class _Interpreter:
+    """One of the engine's interpreters, and the shapes that its inputs have."""
+
+    def __init__(self, engine: Any, shapes: dict[int, tuple[int, ...]]) -> None:
+        self.engine = engine
+        self.shapes = shapes
+
+    def resize(self, wanted: dict[int, tuple[int, ...]]) -> None:
         """Give inputs with free axes the shape of this run, if the last one had another."""
-        wanted = {index: inputs[name].shape for name, index in self._entries}
-        if wanted == self._shapes:
+        if wanted == self.shapes:
             return
         # Should the engine refuse a shape, the next run must set all shapes anew.
-        self._shapes = {}
+        self.shapes = {}
         for index, shape in wanted.items():
-            engine.resize_tensor_input(index, shape)
-        engine.allocate_tensors()
-        self._shapes = wanted
-
-    def close(self) -> None:
-        """Free the engine's memory, after a run that is under way."""
-        with self._lock:
-            if self.engine is not None:
-                _ = self.info  # what it is can still be asked for afterwards
-            self.engine = None
+            self.engine.resize_tensor_input(index, shape)
+        self.engine.allocate_tensors()
+        self.shapes = wanted
 
 
 def _specs(details: Sequence[Mapping[str, Any]]) -> list[TensorSpec]:

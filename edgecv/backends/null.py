@@ -68,6 +68,7 @@ class NullSession(session.OpenSession):
         main = source.main
         self._name = str(source)
         threads = session.threads(options)
+        session.streams(options)
         try:
             data = json.loads(main.read_bytes() if isinstance(main, Path) else bytes(main))
             self._inputs = tuple(map(_spec, data["inputs"]))
@@ -80,7 +81,7 @@ class NullSession(session.OpenSession):
             raise session.refused(source, "the null backend", error) from error
         self.engine: Any = self
         self._check = session.InputCheck(self._inputs)
-        self._info = SessionInfo("null", f"null {version()}", "none", threads, "fp32")
+        self._info = SessionInfo("null", f"null {version()}", "none", threads, "fp32", streams=None)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once; see `edgecv.types.Session.run`."""

@@ -4,7 +4,7 @@ It computes in the precision of the file. ``InferenceSession.run`` may be called
 at once; sessions are created one at a time, since concurrent creation is not promised. Idle threads
 of the pool spin for a while before they sleep (the engine's default), which keeps latency low and
 costs CPU time between runs; the engine option ``session.intra_op.allow_spinning`` = ``0`` turns it
-off.
+off. With one thread there is no pool: each caller computes by itself.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ class OnnxSession(session.OpenSession):
         if external:
             external_data.check(onnx_file.read(source.main, self._name), source)
         threads = session.threads(options)
+        session.streams(options)  # any number: each caller brings a thread
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.inter_op_num_threads = 1
@@ -177,6 +178,7 @@ class OnnxSession(session.OpenSession):
             threads=self._threads,
             precision=precision,
             notes=(*notes, _FP16_NOTE) if precision == "fp16" else notes,
+            streams=None,
         )
 
     def _model(self, source: ModelSource, external: bool) -> str | bytes:

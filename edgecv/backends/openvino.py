@@ -2,7 +2,7 @@
 
 Left to itself OpenVINO lowers the precision where the CPU can (bf16 on recent x86, fp16 on Arm).
 Here it is pinned: fp32 unless another one is asked for, and what the compiled layers really use is
-read back. Each concurrent `run` has an infer request of its own; they share one stream, so they
+read back. Each concurrent `run` has an infer request of its own; with one stream, the default, they
 take turns on the same threads.
 """
 
@@ -124,6 +124,7 @@ class OpenVinoSession(session.OpenSession):
             if wanted != config.get(_FLOAT_LAYERS):
                 notes = (*notes, f"this CPU runs the float layers in f32, not in {wanted}")
             threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+            streams = int(compiled.get_property("NUM_STREAMS"))
             # The engine's own account of its version ends in a build number.
             engine = f"openvino {openvino.__version__.partition('-')[0]}"
         except EdgecvError:
@@ -139,7 +140,9 @@ class OpenVinoSession(session.OpenSession):
         asked = config["INFERENCE_NUM_THREADS"]
         if threads != asked:
             notes = (*notes, f"asked for {asked} threads, got {threads}")
-        self._info = SessionInfo("openvino", engine, "CPU", threads, precision, notes)
+        self._info = SessionInfo(
+            "openvino", engine, "CPU", threads // streams, precision, notes, streams
+        )
 
     @property
     def engine(self) -> Any:
@@ -215,8 +218,8 @@ def _config(core: Any, options: SessionOptions) -> dict[str, Any]:
     """Make the compile properties, refusing a precision that this CPU cannot compute in."""
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": session.threads(options),
+        "NUM_STREAMS": session.streams(options),
+        "INFERENCE_NUM_THREADS": session.threads(options) * session.streams(options),
         **options.extra,
     }
     wanted = options.precision

@@ -98,7 +98,7 @@ def hint_options(command: F) -> F:
         kwargs["hints"] = Hints(
             origin="option",
             head=kwargs.pop("head"),
-            head_options=_head_options(kwargs.pop("head_options")) or None,
+            head_options=key_values(kwargs.pop("head_options"), "--head-option") or None,
             labels=_labels(kwargs.pop("labels")),
             size_hw=kwargs.pop("size"),
             **{
@@ -156,12 +156,13 @@ def model_options(command: F) -> F:
     return hint_options(trusted_option(run))  # type: ignore[return-value]  # wraps keeps what click looks at
 
 
-def _head_options(pairs: tuple[str, ...]) -> dict[str, Any]:
+def key_values(pairs: tuple[str, ...], option: str) -> dict[str, Any]:
+    """Read what a repeated option says, ``KEY=VALUE``; a value is JSON or plain text."""
     options: dict[str, Any] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator:
-            raise UsageError("", where="--head-option", expected="KEY=VALUE", got=repr(pair))
+            raise UsageError("", where=option, expected="KEY=VALUE", got=repr(pair))
         try:
             options[key] = json.loads(text)
         except ValueError:

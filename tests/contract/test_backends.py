@@ -213,6 +213,12 @@ def test_no_threads_at_all(backend: str, source: ModelSource, threads: int) -> N
         load_backend(backend).open_session(source, SessionOptions(threads=threads))
 
 
+@pytest.mark.parametrize("streams", [0, -1, True, 10_000])
+def test_a_number_of_streams_that_cannot_be(backend, source, streams) -> None:
+    with pytest.raises(UsageError, match="streams"):
+        load_backend(backend).open_session(source, SessionOptions(threads=1, streams=streams))
+
+
 @pytest.mark.parametrize("precision", ["fp32", "auto", "int8", "int8-weights"])
 def test_precisions_that_every_engine_takes(backend, source, precision) -> None:
     session = load_backend(backend).open_session(source, SessionOptions(1, precision))
@@ -254,8 +260,14 @@ def test_an_unknown_engine_option(backend: str, source: ModelSource, name: str) 
         load_backend(backend).open_session(source, options)
 
 
-def test_eight_threads_get_the_same_results(backend: str, source: ModelSource) -> None:
-    session = load_backend(backend).open_session(source, SessionOptions(threads=2))
+@pytest.mark.parametrize("streams", [1, 2])
+def test_eight_threads_get_the_same_results(
+    backend: str, source: ModelSource, streams: int
+) -> None:
+    options = SessionOptions(threads=1, streams=streams)
+    session = load_backend(backend).open_session(source, options)
+    assert session.info.threads == 1
+    assert session.info.streams in (streams, None)
     images = [to_layout(backend, tiny_models.image(seed)) for seed in range(8)]
     expected = [session.run({"x": image}) for image in images]
 
@@ -270,8 +282,9 @@ def test_eight_threads_get_the_same_results(backend: str, source: ModelSource) -
     session.close()
 
 
-def test_close_while_others_run(backend: str, source: ModelSource) -> None:
-    session = load_backend(backend).open_session(source, SessionOptions(threads=1))
+@pytest.mark.parametrize("streams", [1, 2])
+def test_close_while_others_run(backend: str, source: ModelSource, streams: int) -> None:
+    session = load_backend(backend).open_session(source, SessionOptions(threads=1, streams=streams))
     x = to_layout(backend, tiny_models.image())
 
     def work(_: int) -> bool:

@@ -30,9 +30,9 @@ EDGECV = [sys.executable, "-m", "edgecv"]
 
 def test_the_commands_are_those_of_the_folder() -> None:
     assert set(COMMANDS) == {
-        *("bench", "convert", "doctor", "eval", "export-metadata", "info", "pack", "predict"),
-        *("report", "verify"),
-    }
+        "bench", "convert", "doctor", "eval", "export-metadata", "info", "pack", "predict",
+        "report", "stream", "verify",
+    }  # fmt: skip
     assert tuple(cli.list_commands(None)) == COMMANDS  # type: ignore[arg-type]
 
 
@@ -41,8 +41,7 @@ def test_every_command_explains_itself(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--help"])
     assert result.exit_code == 0
     assert f"Usage: cli {name}" in result.output
-    file = name.replace("-", "_")
-    module = __import__(f"edgecv.cli.commands.{file}", fromlist=["command"])
+    module = plugins.load("cli.commands", name.replace("-", "_"))
     assert module.command.name == name
     for parameter in module.command.params:
         if parameter.param_type_name == "option":

@@ -54,21 +54,24 @@ def command(
     reported and the rest go on; the exit status is then 1.
     """
     from edgecv.image_files import expand
+    from edgecv.throughput import predict_all
 
     paths = expand(sources, recursive=recursive)
     output.check_target(json_target, [model, *paths])
     writer = _Saver(folder, paths) if folder else None
     failures = 0
-    with open_model(model) as opened, output.json_stream(json_target) as stream:
+    with (
+        open_model(model) as opened,
+        output.json_stream(json_target) as stream,
+        predict_all(opened, paths, errors="keep") as results,
+    ):
         for note in (*opened.info.skipped, *opened.info.notes):
             click.echo(f"note: {note}", err=True)
-        for path in paths:
-            try:
-                result = opened(path)
-            except ImageError as error:
+        for path, result in zip(paths, results, strict=True):
+            if isinstance(result, ImageError):
                 failures += 1
-                click.echo(f"error: {error}", err=True)
-                _write(stream, {"source": str(path), "error": error.message})
+                click.echo(f"error: {result}", err=True)
+                _write(stream, {"source": str(path), "error": result.message})
                 continue
             _write(stream, result.to_json())
             saved = ""

@@ -1,0 +1,54 @@
+"""What runs, and how it was chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgecv.manifest import Input
+from edgecv.record import Record
+
+
+class ModelInfo(Record):
+    """What runs, and how it was chosen.
+
+    Attributes:
+        name: of the model.
+        task: such as ``detect``.
+        head: which head decodes.
+        told_by: who named it: ``manifest``, ``option``, a kind of metadata, or ``shapes``.
+        variant: id of the variant that runs; for a bare file the backend's name.
+        chosen_by: why this variant: ``caller``, or ``order`` of the manifest.
+        skipped: variants that come earlier in the manifest but cannot run here, with the reason.
+        backend: its plug-in.
+        engine: name and version of the library.
+        device: what computes.
+        precision: read back from the engine; None where it does not tell.
+        threads: of one inference.
+        input: how pixels are prepared.
+        inputs: the engine's input tensors, as text.
+        outputs: the engine's output tensors, as text.
+        model_bytes: size of the variant's files.
+        notes: facts that a user should see.
+    """
+
+    name: str
+    task: str
+    head: str
+    told_by: str
+    variant: str
+    chosen_by: str
+    skipped: tuple[str, ...]
+    backend: str
+    engine: str
+    device: str
+    precision: str | None
+    threads: int
+    input: Input
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    model_bytes: int
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Make the object that ``edgecv info --json`` prints."""
+        return self.to_dict()
