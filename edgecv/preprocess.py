@@ -151,14 +151,14 @@ class Preprocessor:
         height, width = geometry.input_hw
         (rows, columns), (left, top) = geometry.resized_hw, geometry.offset_xy
         if self.spec.interpolation in _ANTIALIASED:
-            return self._fit_antialiased(image, geometry)
+            return self._fit_antialiased(_as_bgr(image), geometry)
         inter = _INTERPOLATION[self.spec.interpolation]
         if inter == cv2.INTER_AREA and (rows > image.shape[0] or columns > image.shape[1]):
             inter = cv2.INTER_LINEAR
         oversize = rows * columns > max(_MAX_RESIZED_PIXELS, height * width)
         pixels = None if oversize else _resize_raw(image, (rows, columns), inter)
         if pixels is None:
-            pixels = image if isinstance(image, np.ndarray) else image.to_bgr()
+            pixels = _as_bgr(image)
         if oversize:
             return self._sample(pixels, geometry)
         if rows >= height and columns >= width:
@@ -265,6 +265,11 @@ class Preprocessor:
                 np.multiply(plane, np.float32(self._scale[c]), out=target, casting="same_kind")
                 if self._shift[c]:
                     np.add(target, np.float32(self._shift[c]), out=target, casting="same_kind")
+
+
+def _as_bgr(image: Image | RawPixels) -> Image:
+    """Return pixels as (H, W, 3) uint8 BGR, converted where they are something else."""
+    return image if isinstance(image, np.ndarray) else image.to_bgr()
 
 
 def _resize_raw(image: Image | RawPixels, size_hw: tuple[int, int], inter: int) -> Image | None:

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecv.errors import ImageError
+from edgecv.manifest import Input
 from edgecv.planes import FORMATS, Planes, as_planes
+from edgecv.preprocess import Preprocessor
+from edgecv.types import TensorSpec
 
 HEIGHT, WIDTH = 6, 8
 SHAPES = {
@@ -231,3 +234,13 @@ def test_same_and_copy(format: str) -> None:
     assert not picture.same(copied)
     assert not picture.same(Planes("other", picture.planes))
     assert not picture.same(None)
+
+
+@pytest.mark.parametrize("interpolation", ["linear-antialias", "cubic-antialias"])
+def test_a_resize_that_works_on_colours_gets_them(interpolation: str) -> None:
+    spec = Input(size_hw=(6, 6), resize="stretch", interpolation=interpolation)
+    tensor = TensorSpec("x", (1, 3, 6, 6), "float32")
+    picture = as_planes(planes("nv12"), "nv12")
+    found, _ = Preprocessor(spec, tensor, "NCHW").prepare(picture)
+    expected, _ = Preprocessor(spec, tensor, "NCHW").prepare(picture.to_bgr())
+    np.testing.assert_array_equal(found, expected)
