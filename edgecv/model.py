@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from edgecv.errors import InferenceError, UsageError
-from edgecv.head import load_head
+from edgecv.head import keeps_batch, load_head
 from edgecv.head_check import check_options
 from edgecv.manifest import HeadSpec, Input
+from edgecv.model_inputs import constants, image_input
 from edgecv.record import Record
 from edgecv.types import Array, Frame, Image, Session, TensorSpec
 
@@ -109,8 +110,10 @@ class Model:
         self._head = load_head(head.name)
         self.task = self._head.TASK
         self._outputs = session.outputs
-        self._input_name = session.inputs[0].name
-        self._preprocessor = Preprocessor(spec, session.inputs[0], layout, in_graph)
+        image = image_input(session.inputs) or session.inputs[0]
+        self._input_name = image.name
+        self._beside = constants(self._head, head.name, session.inputs, spec.size_hw)
+        self._preprocessor = Preprocessor(spec, image, layout, in_graph)
         self.options = self._head.Options(**{**head.options, "input_hw": spec.size_hw})
 
     @property
@@ -142,7 +145,10 @@ class Model:
         Raises:
             InferenceError: the engine failed, or the model is closed.
         """
-        return self._session.run({self._input_name: tensor})
+        beside = self._beside
+        if beside and len(tensor) > 1:
+            beside = {name: array.repeat(len(tensor), axis=0) for name, array in beside.items()}
+        return self._session.run({self._input_name: tensor, **beside})
 
     def with_options(self, **options: Any) -> Model:
         """Return a view of this model with other head options; it shares session and buffers.
@@ -185,7 +191,7 @@ class Model:
         decoded = perf_counter()
         tensor, geometry = self._preprocessor.prepare(pixels)
         prepared = perf_counter()
-        outputs = self._session.run({self._input_name: tensor})
+        outputs = self.infer(tensor)
         inferred = perf_counter()
         value = self._decode(outputs, geometry)
         end = perf_counter()
@@ -215,8 +221,8 @@ class Model:
                 "one image", where="images", expected="a sequence", got=type(images).__name__
             )
         images = list(images)
-        free = self._session.inputs[0].shape[0] is None
-        if not free or len(images) < 2:
+        free = all(spec.shape[:1] == (None,) for spec in self._session.inputs)
+        if not free or len(images) < 2 or not keeps_batch(self._head, self._outputs):
             return [self(image, limits=limits) for image in images]
         size = max(1, _MAX_BATCH_BYTES // self._preprocessor.buffer(1).nbytes)
         results: list[Result] = []
@@ -238,7 +244,7 @@ class Model:
             times.append(((decoded - start) * 1e3, (perf_counter() - decoded) * 1e3))
             sources.append(source)
         start = perf_counter()
-        outputs = self._session.run({self._input_name: tensor})
+        outputs = self.infer(tensor)
         infer = (perf_counter() - start) * 1e3 / count
         for name, array in outputs.items():
             if array.shape[:1] != (count,):
