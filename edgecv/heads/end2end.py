@@ -21,7 +21,7 @@ output                                     fit       why
 ``[1, N, 6]``, N free or a grid's cells    POSSIBLE  a YOLO with one class
 four outputs, the number ``[1, 1]``        CERTAIN   of TensorFlow's, the number is ``[1]``
 four outputs with known names              CERTAIN
-``[N, 7]``, N free                         POSSIBLE  a classifier with 7 classes
+``[N, 7]``, N free or not 1                POSSIBLE  a classifier with 7 classes
 =========================================  ========  ============================================
 """
 
@@ -83,6 +83,8 @@ def rows_of_all_images(outputs: Sequence[TensorSpec]) -> bool:
 
 def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fit:
     """Judge by the table above."""
+    if len(outputs) == 1 and outputs[0].shape[1:] == (7,) and outputs[0].shape[0] != 1:
+        return Fit.POSSIBLE if output_shapes(inputs, ()) is not None else Fit.NO
     shapes = output_shapes(inputs, outputs)
     if shapes is None:
         return Fit.NO
@@ -90,8 +92,6 @@ def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fi
         return _recognise_four(outputs)
     if len(shapes) != 1:
         return Fit.NO
-    if outputs[0].shape == (None, 7):
-        return Fit.POSSIBLE
     if len(shapes[0]) != 2 or shapes[0][1] != 6:
         return Fit.NO
     rows, size = shapes[0][0], image_size(inputs)
