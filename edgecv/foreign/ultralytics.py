@@ -1,8 +1,8 @@
 """Metadata of Ultralytics' exports: ONNX properties, metadata.yaml, a zip behind a TFLite file.
 
 Source: the documented export metadata: ``description author date version license stride task batch
-imgsz names args channels`` and, where they apply, ``kpt_shape end2end``. In ONNX every value is
-the ``str()`` of a Python object.
+imgsz names args channels head`` and, where they apply, ``kpt_shape end2end``. In ONNX every value
+is the ``str()`` of a Python object.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     if raw is None:
         return None
     task = _text(raw.get("task")) or ""
+    is_detr = "rtdetr" in f"{raw.get('head')} {_text(raw.get('description'))}".lower()
     args = raw.get("args") if isinstance(raw.get("args"), dict) else {}
     options: dict[str, Any] = {}
     head: str | None = None
     if task == "detect":
         end2end = raw.get("end2end") is True or (args or {}).get("nms") is True
-        head = "end2end" if end2end else "yolo"
-        if zipped_text:
+        head = "detr" if is_detr else "end2end" if end2end else "yolo"
+        if zipped_text and not is_detr:
             # Older TFLite exports divide boxes by the input size.
             options["normalized"] = True
     elif task == "classify":
@@ -59,6 +60,9 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     pixels: dict[str, Any] = {"color": "rgb", "mean": (0.0, 0.0, 0.0), "std": (255.0,) * 3}
     if task == "classify":
         pixels |= {"resize": "crop", "crop_ratio": 1.0}
+    elif is_detr:
+        # The only family that is trained on stretched images.
+        pixels |= {"resize": "stretch"}
     else:
         pixels |= {"resize": "letterbox", "rounding": "round", "pad_value": 114}
     return Hints(

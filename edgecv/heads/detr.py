@@ -1,12 +1,14 @@
 """Queries of a DETR: boxes ``[1, Q, 4]`` with class scores ``[1, Q, C]``, no suppression needed.
 
-Boxes are centre x, centre y, width, height as fractions of the input. Three layouts:
+Boxes are centre x, centre y, width, height as fractions of the input. The layouts:
 
 - Two tensors, the scores being logits: DETR, Deformable and Conditional DETR, RT-DETR and D-FINE as
   Hugging Face exports them (``logits``, ``pred_boxes``), RF-DETR (``labels``, ``dets``). Which is
   which is told by these names, else by the width of 4. Other outputs are ignored if the names are
   there.
-- One tensor ``[1, 300, 4 + C]``, the scores being probabilities: RT-DETR as Ultralytics exports it.
+- One tensor ``[1, 300, 4 + C]``, the scores being probabilities, or ``[1, 300, 6]``, the best score
+  and its class id: RT-DETR as older and newer versions of Ultralytics export it. A last column of
+  whole numbers alone is class ids.
 - Three tensors of finished detections, ``labels [1, Q]``, ``boxes [1, Q, 4]`` (corners) and
   ``scores [1, Q]``: the deployed files of the RT-DETR and D-FINE repositories. Boxes are scaled to
   a second input ``orig_target_sizes``, (width, height), which is fed with the input's size.
@@ -14,7 +16,8 @@ Boxes are centre x, centre y, width, height as fractions of the input. Three lay
 Sources: "End-to-End Object Detection with Transformers" (Carion et al., 2020): softmax, the last
 column means no object, one class for each query. "Deformable DETR" (Zhu et al., 2020), which the
 later ones follow: sigmoid, the best of all pairs of query and class. Hugging Face's documentation
-of `post_process_object_detection`; the export pages of the projects.
+of `post_process_object_detection`; the export pages of the projects; for rows of six, what the
+exported files put out.
 
 Recognised by names and shapes:
 
@@ -134,7 +137,13 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
             scores where scores should be.
     """
     if len(outputs) == 3 and not _pair_names(outputs, options):
-        return _decode_finished(outputs, options)
+        found = finished.read(outputs, _FINISHED, scores=options.scores, head="detr")
+        return _select(*found, options)
+    rows = _rows_of_six(outputs)
+    if rows is not None:
+        scale = candidates.pixel_scale(True, rows[:, :4], options, "detr")
+        xyxy = candidates.corners(rows[:, :4], scale)
+        return _select(xyxy, rows[:, 4], rows[:, 5], options.replace(normalized=False))
     boxes, scores, activation = _raw(outputs, options)
     queries, columns = scores.shape
     background = options.background
@@ -164,15 +173,25 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
     return candidates.select(xyxy, score, class_id, bounded, head="detr", lost=lost, suppress=False)
 
 
-def _decode_finished(outputs: Mapping[str, Array], options: Options) -> Detections:
-    boxes, score, class_id = finished.read(outputs, _FINISHED, scores=options.scores, head="detr")
+def _rows_of_six(outputs: Mapping[str, Array]) -> Float32 | None:
+    """Return (N, 6) box, score and class id, where that is what a single tensor holds."""
+    array = next(iter(outputs.values()), np.zeros(0))
+    if len(outputs) != 1 or array.ndim != 3 or array.shape[0] != 1 or array.shape[2] != 6:
+        return None
+    rows = np.asarray(array[0], np.float32)
+    with np.errstate(invalid="ignore"):
+        return rows if (rows[:, 5] % 1 == 0).all() else None
+
+
+def _select(xyxy: Float32, score: Float32, class_id: Float32, options: Options) -> Detections:
+    """Take finished detections at or above the confidence."""
     index, lost = candidates.above(score, options.confidence)
     whole = candidates.whole_classes(class_id[index], options, "detr")
-    scale = candidates.pixel_scale(options.normalized, boxes[index], options, "detr")
+    scale = candidates.pixel_scale(options.normalized, xyxy[index], options, "detr")
     with np.errstate(over="ignore"):
-        xyxy = boxes[index] * scale
+        corners = xyxy[index] * scale
     return candidates.select(
-        xyxy, score[index], whole, options, head="detr", lost=lost, suppress=False
+        corners, score[index], whole, options, head="detr", lost=lost, suppress=False
     )
 
 

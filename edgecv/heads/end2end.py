@@ -17,7 +17,8 @@ Recognised by shape, and by name where there are four outputs:
 =========================================  ========  ============================================
 output                                     fit       why
 =========================================  ========  ============================================
-``[1, N, 6]``, N <= 1000, no grid's cells  CERTAIN   decoding checks that class ids are whole
+``[1, N, 6]``, N <= 1000, no grid's cells  CERTAIN   decoding checks that class ids are whole,
+                                                     and boxes corners (RT-DETR's are not)
 ``[1, N, 6]``, N free or a grid's cells    POSSIBLE  a YOLO with one class
 four outputs, the number ``[1, 1]``        CERTAIN   of TensorFlow's, the number is ``[1]``
 four outputs with known names              CERTAIN
@@ -149,6 +150,7 @@ def _columns(outputs: Mapping[str, Array], options: Options) -> tuple[Float32, F
     array = next(iter(outputs.values()), np.zeros(0))
     if len(outputs) == 1 and array.ndim == 3 and array.shape[0] == 1 and array.shape[2] == 6:
         rows = np.asarray(array[0], np.float32)
+        _check_corners(rows)
         return rows[:, :4], rows[:, 4], rows[:, 5]
     if len(outputs) != 1 or array.ndim != 2 or array.shape[1] != 7:
         expected = "[1, N, 6], [N, 7], or boxes, scores, classes and their number"
@@ -163,6 +165,20 @@ def _columns(outputs: Mapping[str, Array], options: Options) -> tuple[Float32, F
         )
     column = _score_column(rows, options)
     return rows[:, 1:5], rows[:, column], rows[:, 11 - column]
+
+
+def _check_corners(rows: Float32) -> None:
+    """Refuse rows that hold centre and size: most of them would end before they begin."""
+    real = rows[rows[:, 4] > 0]
+    reversed_ = (real[:, 2:4] < real[:, :2]).any(axis=1)
+    if 2 * int(np.count_nonzero(reversed_)) > len(real):
+        raise HeadError(
+            "the boxes are no corners",
+            where="head end2end",
+            expected="x1, y1, x2, y2",
+            got=f"{np.count_nonzero(reversed_)} of {len(real)} boxes that end before they begin",
+            remedy="choose another head, such as detr: RT-DETR has rows of centre and size",
+        )
 
 
 def _score_column(rows: Float32, options: Options) -> int:

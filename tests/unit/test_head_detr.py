@@ -124,6 +124,18 @@ def test_golden_one_tensor_with_probabilities():
     np.testing.assert_allclose(found.xyxy, XYXY[[2, 0]], rtol=1e-5)
 
 
+def test_golden_rows_of_six():
+    rows = np.concatenate([CXCYWH, [[0.875, 7], [0.75, 0], [0.25, 1]]], axis=1)[None]
+    found = detr.decode({"output0": rows.astype(np.float32)}, OPTIONS)
+    np.testing.assert_allclose(found.score, [0.875, 0.75])
+    assert found.class_id.tolist() == [7, 0]
+    np.testing.assert_allclose(found.xyxy, XYXY[:2], rtol=1e-5, atol=1e-5)
+    # Two classes look alike, but for their probabilities.
+    rows[..., 4:] = [[0.875, 0.75], [0.125, 0.5], [0.25, 0.25]]
+    found = detr.decode({"output0": rows.astype(np.float32)}, OPTIONS)
+    assert found.class_id.tolist() == [0, 1, 1]
+
+
 def test_golden_deployed():
     outputs = {
         "labels": np.array([[5, 0, 2]], np.int64),

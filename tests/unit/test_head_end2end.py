@@ -159,3 +159,13 @@ def test_rows_of_another_image_are_refused():
     rows[1, 0] = 1
     with pytest.raises(HeadError, match="names another image"):
         end2end.decode({"o": rows}, OPTIONS)
+
+
+def test_rows_of_centre_and_size_are_noticed():
+    rows = np.zeros((1, 300, 6), np.float32)
+    rows[..., :4] = 0.5, 0.5, 0.2, 0.1
+    rows[0, :3, 2:4] = 0.6, 0.7  # large things at the top left might be corners
+    rows[..., 4] = np.linspace(0.9, 0.1, 300)
+    with pytest.raises(HeadError, match="297 of 300 boxes that end before they begin") as caught:
+        end2end.decode({"o": rows}, OPTIONS)
+    assert "detr" in (caught.value.remedy or "")
