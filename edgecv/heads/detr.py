@@ -65,7 +65,9 @@ class Options(DetectionOptions, kw_only=True):
 
     Attributes:
         multi_label: every class of a query that reaches the confidence is a detection, as the
-            authors count; at most as many as there are queries. No effect on softmax.
+            authors count. No effect on softmax.
+        max_detections: the authors take 300 of such pairs (RT-DETR, D-FINE) or 100 (Deformable
+            and Conditional DETR).
         activation: ``sigmoid`` or ``softmax`` of the logits, or ``none`` for scores that are
             done. None takes what the names say (RF-DETR: sigmoid), or the number of columns: as
             many as ``num_classes`` means sigmoid, one more softmax; where that is not given, 80
@@ -145,7 +147,7 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
         xyxy = candidates.corners(rows[:, :4], scale)
         return _select(xyxy, rows[:, 4], rows[:, 5], options.replace(normalized=False))
     boxes, scores, activation = _raw(outputs, options)
-    queries, columns = scores.shape
+    columns = scores.shape[1]
     background = options.background
     if background is None:
         more = options.num_classes and columns == options.num_classes + 1
@@ -164,13 +166,10 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
     if not scores.shape[1]:
         raise wrong_shape("detr", "[1, Q, 4] and [1, Q, classes]", outputs)
     many = options.multi_label and activation != "softmax"
-    bounded = options.replace(
-        multi_label=many, max_detections=min(options.max_detections, queries or 1)
-    )
-    index, score, class_id, lost = candidates.classes(scores, bounded)
+    index, score, class_id, lost = candidates.classes(scores, options.replace(multi_label=many))
     scale = candidates.pixel_scale(True, boxes, options, "detr")
     xyxy = candidates.corners(boxes[index], scale)
-    return candidates.select(xyxy, score, class_id, bounded, head="detr", lost=lost, suppress=False)
+    return candidates.select(xyxy, score, class_id, options, head="detr", lost=lost, suppress=False)
 
 
 def _rows_of_six(outputs: Mapping[str, Array]) -> Float32 | None:

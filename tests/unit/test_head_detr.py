@@ -43,10 +43,10 @@ def test_golden_softmax_leaves_out_no_object():
     assert low.class_id.tolist() == [17, 1, 3]
 
 
-def test_as_many_detections_as_queries():
-    found = detr.decode(tensors(80, fill=1.0), OPTIONS)
-    assert len(found) == 3
-    assert found.dropped == 3 * 80 - 3
+def test_the_bound_on_detections_is_counted():
+    found = detr.decode(tensors(80, fill=1.0), OPTIONS.replace(max_detections=100))
+    assert len(found) == 100
+    assert found.dropped == 3 * 80 - 100
 
 
 def test_golden_rf_detr_is_sigmoid_whatever_the_width():
