@@ -19,10 +19,11 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up; a module may import from its own line (unless it is a plug-in) and from below.
 LAYERS = [
     ["errors", "plugins", "record", "types"],
-    ["boxes", "geometry", "masks", "schema", "members", "host", "hints", "image_files",
-     "exif", "session", "onnx_file", "external_data", "image_header", "card"],
+    ["boxes", "geometry", "masks", "flatbuffer", "schema", "members", "host", "hints",
+     "image_files",
+     "exif", "session", "onnx_file", "onnx_metadata", "external_data", "image_header", "card"],
     ["manifest", "results"],
-    ["bundle", "codecs", "foreign", "head", "truth", "metric"],
+    ["bundle", "codecs", "foreign", "head", "truth", "metric", "sink"],
     ["bundle_writer", "preprocess", "candidates", "distances", "finished", "head_check",
      "model_inputs", "dataset", "average_precision",
      "result", "probe", "class_map"],
@@ -30,7 +31,7 @@ LAYERS = [
     ["engines", "describe"],
     ["model"],
     ["loading", "output_check"],
-    ["packing", "verification", "evaluation", "drawing"],
+    ["packing", "interchange", "verification", "evaluation", "drawing"],
     ["sinks"],
     ["bench"],
     ["cli", "__main__"],
