@@ -247,6 +247,9 @@ def _saturated(spec: TensorSpec, arrays: Sequence[Array]) -> list[Flag]:
 def _changed(spec: TensorSpec, first: Array, second: Array) -> list[Flag]:
     if np.array_equal(first, second, equal_nan=True):
         return []
+    if first.shape != second.shape:
+        text = f"output {spec.name}: a second run on the same image gives {list(second.shape)}"
+        return [Flag("nondeterministic", "warn", f"{text}, not {list(first.shape)}")]
     off = float(np.nanmax(np.abs(first.astype(np.float64) - second.astype(np.float64))))
     text = f"output {spec.name}: a second run on the same image differs by up to {off:.3g}"
     return [Flag("nondeterministic", "warn", text)]

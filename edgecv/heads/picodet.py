@@ -6,8 +6,9 @@
   Loss" (Li et al., 2020), see `edgecv.distances`.
 - With the boxes decoded, without suppression: ``[1, N, 4]`` corners and ``[1, classes, N]`` scores.
 - With suppression: ``[N, 6]`` rows class id, score, x1, y1, x2, y2, and ``[1]``, their number.
-  PP-YOLOE, RT-DETR and others of PaddleDetection end like this, too. Source: PaddleDetection's
-  page on exported models.
+  PP-YOLOE, RT-DETR and others of PaddleDetection end like this, too; those that are not normalized
+  with ImageNet's mean (PP-YOLOE+, RT-DETR) need a mean of 0 and a std of 255. Source:
+  PaddleDetection's page on exported models.
 
 Boxes are in pixels of the image that the inputs beside it describe: ``scale_factor`` (y, x) is fed
 with 1, 1 and ``im_shape`` with the input's size, so that they are in input pixels.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,6 +20,7 @@ from edgecv.manifest import Input
 from edgecv.preprocess import Preprocessor
 from edgecv.results.detections import Detections
 from edgecv.types import TensorSpec
+from tests.real.pictures import structured
 
 SIDE = 160
 CONFIDENCE, IOU = 0.3, 0.6
@@ -39,20 +39,6 @@ FAMILIES = {
 def ultralytics() -> Any:
     torchvision_operators.declare_missing()
     return pytest.importorskip("ultralytics", exc_type=ImportError)
-
-
-@pytest.fixture(scope="module")
-def image() -> np.ndarray:
-    """Draw something with large and small structure, (120, 200, 3)."""
-    random = np.random.default_rng(5)
-    coarse = random.integers(0, 256, (5, 8, 3)).astype(np.uint8)
-    drawn = cv2.resize(coarse, (200, 120), interpolation=cv2.INTER_CUBIC)
-    for _ in range(12):
-        x, y = random.integers(0, (180, 100)).tolist()
-        color = random.integers(0, 256, 3).tolist()
-        cv2.rectangle(drawn, (x, y), (x + 20, y + 16), color, -1)
-        cv2.circle(drawn, (y + 60, x // 2), 7, color[::-1], 2)
-    return drawn
 
 
 def spread_outputs(net: torch.nn.Module, pixels: torch.Tensor, head: str) -> None:
@@ -124,11 +110,11 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Te
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_same_detections_as_their_predictor(
     ultralytics: Any,
-    image: np.ndarray,
     name: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    image = structured()
     monkeypatch.chdir(tmp_path)
     path = export(ultralytics, name, image, tmp_path)
     with edgecv.load(path, confidence=CONFIDENCE, iou=IOU, trusted=True) as model:

@@ -21,9 +21,7 @@ from edgecv.geometry import plan
 from edgecv.heads import detr
 from edgecv.hints import Hints
 from edgecv.results.detections import Detections
-from tests.real.test_zoo_detectors import image
-
-__all__ = ["image"]
+from tests.real.pictures import structured
 
 INPUT_HW = (96, 128)
 LABELS = 5
@@ -144,8 +142,9 @@ class Spread(torch.nn.Module):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_same_detections_as_their_processor(
-    transformers: Any, image: np.ndarray, name: str, tmp_path: Path
+    transformers: Any, name: str, tmp_path: Path
 ) -> None:
+    image = structured()
     processor, configure, more, most = FAMILIES[name]
     torch.manual_seed(3)
     torch.set_num_threads(2)
@@ -212,9 +211,8 @@ UNEXPORTED: dict[str, tuple[Callable[[Any], dict[str, Any]], int]] = {
 
 
 @pytest.mark.parametrize("name", UNEXPORTED)
-def test_the_same_detections_from_the_tensors_of_torch(
-    transformers: Any, image: np.ndarray, name: str
-) -> None:
+def test_the_same_detections_from_the_tensors_of_torch(transformers: Any, name: str) -> None:
+    image = structured()
     torch.manual_seed(3)
     configure, most = UNEXPORTED[name]
     config = getattr(transformers, f"{name}Config")(**configure(transformers))
