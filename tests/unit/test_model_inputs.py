@@ -222,3 +222,30 @@ def test_rows_of_all_images_are_not_cut_by_image(tmp_path: Path) -> None:
 def test_the_detector_of_the_other_tests_needs_no_constants(tmp_path: Path) -> None:
     with edgecv.load(models.onnx_detector(tmp_path / "d.onnx"), head="yolo") as model:
         assert not [note for note in model.info.notes if "is fed with" in note]
+
+
+def test_branches_of_a_family_have_their_own_pixels() -> None:
+    def outputs(*shapes: tuple[str, int]) -> list[TensorSpec]:
+        return [TensorSpec(name, (1, 300, width), "float32") for name, width in shapes]
+
+    rf_detr = outputs(("dets", 4), ("labels", 91))
+    assert tell([IMAGE], rf_detr).input.mean == (123.675, 116.28, 103.53)
+    assert tell([IMAGE], rf_detr, mean=(1.0,)).input.mean == (1, 1, 1)
+    rt_detr = outputs(("logits", 80), ("pred_boxes", 4))
+    assert tell([IMAGE], rt_detr).input.std == (255, 255, 255)
+
+
+def test_an_activation_that_nothing_tells_is_asked_for() -> None:
+    outputs = [
+        TensorSpec("logits", (1, 300, 4), "float32"),
+        TensorSpec("pred_boxes", (1, 300, 4), "float32"),
+    ]
+    with pytest.raises(UsageError, match="nothing tells the activation of 4 columns") as caught:
+        tell([IMAGE], outputs)
+    assert caught.value.remedy == "say it: --head-option activation=sigmoid or softmax"
+    said = {"activation": "softmax"}
+    assert len(tell([IMAGE], outputs, head_options=said, labels=("a", "b", "c")).labels) == 3
+    with pytest.raises(UsageError, match="4 labels do not fit"):
+        tell([IMAGE], outputs, head_options=said, labels=("a", "b", "c", "d"))
+    with pytest.raises(UsageError, match="activation: wrong type: expected a text or null; got 1"):
+        tell([IMAGE], outputs, head_options={"activation": 1})
