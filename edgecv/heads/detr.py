@@ -51,6 +51,7 @@ _IMAGENET = Pixels("stretch", "rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 
 CONSTANTS = {"orig_target_sizes": lambda input_hw: (input_hw[1], input_hw[0])}
 
 _PAIRS = (("logits", "pred_boxes"), ("labels", "dets"), ("pred_logits", "pred_boxes"))
+_RF_DETR = {"labels", "dets"}
 _FINISHED = {"labels": "classes", "boxes": "boxes", "scores": "scores"}
 _ROWS = 300
 _MAX_QUERIES = 1000
@@ -72,8 +73,8 @@ class Options(DetectionOptions, kw_only=True):
             done. None takes what the names say (RF-DETR: sigmoid), or the number of columns: as
             many as ``num_classes`` means sigmoid, one more softmax; where that is not given, 80
             and 91, COCO's, are sigmoid and 92 softmax. Anything else has to be said.
-        background: the last column means no object. None: it does with softmax, and where there
-            is one column more than classes.
+        background: the last column means no object. None: it does with softmax, and where RF-DETR
+            has one column more than ``num_classes``.
         boxes: name of the tensor with the boxes, where neither names nor widths tell.
         normalized: boxes of finished detections are fractions of the input, not pixels. None sees
             it from the boxes.
@@ -123,7 +124,7 @@ def pixels_for(outputs: Sequence[TensorSpec]) -> Pixels:
     """Tell who wants ImageNet's mean and deviation: RF-DETR, and all with ids of COCO (91, 92)."""
     names = {spec.name for spec in outputs}
     widths = {spec.shape[2] for spec in outputs if len(spec.shape) == 3}
-    imagenet = names == {"labels", "dets"} or bool(widths & {91, 92})
+    imagenet = names == _RF_DETR or bool(widths & {91, 92})
     return _IMAGENET if imagenet else PIXELS
 
 
@@ -150,8 +151,9 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
     columns = scores.shape[1]
     background = options.background
     if background is None:
-        more = options.num_classes and columns == options.num_classes + 1
-        background = activation == "softmax" or bool(more)
+        # RF-DETR's heads have a column more than a fine-tuned model has classes; nothing learns it.
+        spare = outputs.keys() >= _RF_DETR and columns == options.num_classes + 1 > 1
+        background = activation == "softmax" or spare
     if activation == "softmax":
         with np.errstate(invalid="ignore", over="ignore"):
             weights = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
@@ -251,7 +253,7 @@ def _by_width(outputs: Mapping[str, Array], expected: str) -> tuple[str, str]:
 
 
 def _activation(names: tuple[str, str], columns: int, options: Options) -> str:
-    if names == ("labels", "dets"):
+    if set(names) == _RF_DETR:
         return "sigmoid"
     count = options.num_classes
     if columns == count or (not count and columns in _SIGMOID_COLUMNS):

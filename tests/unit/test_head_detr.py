@@ -189,8 +189,12 @@ def test_wrong_shapes(outputs):
 
 
 def test_wrong_number_of_classes():
-    with pytest.raises(HeadError, match=r"expected \[1, Q, 4\] and \[1, Q, 5\]"):
-        detr.decode(tensors(80), OPTIONS.replace(num_classes=5, activation="sigmoid"))
+    for count in (5, 79, 81):
+        with pytest.raises(HeadError, match=rf"expected \[1, Q, 4\] and \[1, Q, {count}\]"):
+            detr.decode(tensors(80), OPTIONS.replace(num_classes=count, activation="sigmoid"))
+    rows = np.zeros((1, 300, 84), np.float32)
+    with pytest.raises(HeadError, match="wrong output shape"):
+        detr.decode({"output0": rows}, OPTIONS.replace(num_classes=79))
 
 
 def test_pixels_of_the_branches():
