@@ -208,11 +208,12 @@ def select(
     head: str,
     lost: int = 0,
     suppress: bool = True,
+    keypoints: Float32 | None = None,
 ) -> Detections:
     """Finish a detection head: sort candidates, bound them, suppress overlaps, bound the rest.
 
-    A candidate whose score is not finite, or whose box is not finite (or beyond MAX_COORDINATE),
-    is no detection; it is counted in `dropped`.
+    A candidate whose score is not finite, or whose box or point is not finite (or beyond
+    MAX_COORDINATE), is no detection; it is counted in `dropped`.
 
     Args:
         xyxy: (N, 4) candidates in model-input pixels, already at or above ``confidence``.
@@ -222,6 +223,7 @@ def select(
         head: name for the error.
         lost: candidates that the head itself had to drop because they are not finite.
         suppress: False for models that suppress overlaps inside.
+        keypoints: (N, K, 3) x, y in model-input pixels and a score in 0-1, if the model has any.
 
     Returns:
         Detections sorted by score; `dropped` counts what the two bounds cut off, and boxes that
@@ -234,6 +236,8 @@ def select(
     order = np.argsort(-score, kind="stable")
     usable = (np.abs(xyxy).max(axis=1, initial=0) < MAX_COORDINATE) & (score < np.inf)
     usable &= (xyxy[:, 2:] >= xyxy[:, :2]).all(axis=1)
+    if keypoints is not None:
+        usable &= np.abs(keypoints).max(axis=(1, 2), initial=0) < MAX_COORDINATE
     if not usable.all():
         order = order[usable[order]]
         dropped += len(score) - len(order)
@@ -257,4 +261,5 @@ def select(
         keep = np.arange(len(order))
     dropped += max(0, len(keep) - options.max_detections)
     keep = keep[: options.max_detections]
-    return Detections(xyxy[keep], score[keep], classes[keep], dropped)
+    points = None if keypoints is None else keypoints[order[keep]]
+    return Detections(xyxy[keep], score[keep], classes[keep], dropped, keypoints=points)

@@ -13,12 +13,13 @@ from typing import Literal
 
 from edgecv import plugins, schema
 from edgecv.errors import AmbiguousModelError, UsageError
-from edgecv.head import Fit, Head, load_head
+from edgecv.head import Fit, Head, Pixels, family_pixels, load_head
 from edgecv.head_check import check_options, check_outputs
 from edgecv.hints import Hints
 from edgecv.manifest import HeadSpec, Input, Tensor
+from edgecv.model_inputs import constants, image_input, unknown
 from edgecv.record import Record, plain
-from edgecv.types import TensorSpec
+from edgecv.types import Array, TensorSpec
 
 
 class Description(Record):
@@ -86,7 +87,8 @@ def describe(
 
     Raises:
         AmbiguousModelError: nobody names the head and shapes leave a choice, or none.
-        UsageError: more than one input, an unknown layout, an option that does not fit.
+        UsageError: no input that takes an image, one beside it for which the head has no constant,
+            an unknown layout, an option that does not fit.
     """
     options = options or Hints(origin="option")
     said = read_metadata(path, metadata, options.foreign)
@@ -94,7 +96,7 @@ def describe(
     _check_task(path, hints)
     tensor, layout, size_hw = _image_input(path, inputs, hints, options)
     if hints.head is None:
-        name, told_by = _recognise(path, inputs, outputs, hints), "shapes"
+        name, told_by = _recognise(path, tensor, inputs, outputs, hints), "shapes"
     else:
         name, told_by = hints.head, "option" if options.head or said is None else said.origin
     head = load_head(name)
@@ -107,28 +109,35 @@ def describe(
             remedy="name a head that does it with --head",
         )
     check_options(head, name, hints.head_options or {})
+    fed = constants(head, name, inputs, size_hw)
     labels = tuple(hints.labels or ())
     check_outputs(head, name, hints.head_options or {}, outputs, size_hw, labels, str(path))
     return Description(
         task=head.TASK,
         labels=labels,
-        input=_input(head, hints, options, tensor, layout, size_hw),
+        input=_input(family_pixels(head, outputs), hints, options, tensor, layout, size_hw),
         head=HeadSpec(name=name, options=dict(hints.head_options or {})),
         layout=layout,
         told_by=told_by,
         hints=hints,
-        notes=_doubt(head, name, inputs, outputs),
+        notes=_doubt(head, name, tensor, outputs) + _fed(fed),
     )
 
 
 def _doubt(
-    head: Head, name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+    head: Head, name: str, image: TensorSpec, outputs: Sequence[TensorSpec]
 ) -> tuple[str, ...]:
     """Note that a head was named for outputs which do not look like its own."""
-    if head.recognise(inputs, outputs) is not Fit.NO:
+    if head.recognise([image], outputs) is not Fit.NO:
         return ()
     shapes = "; ".join(map(str, outputs))
     return (f"{shapes} does not look like an output of head {name}",)
+
+
+def _fed(values: Mapping[str, Array]) -> tuple[str, ...]:
+    """Note what goes into the inputs beside the image."""
+    texts = {name: ", ".join(f"{v:g}" for v in array.flat) for name, array in values.items()}
+    return tuple(f"input {name} is fed with {text}" for name, text in texts.items())
 
 
 def _check_task(path: Path, hints: Hints) -> None:
@@ -144,14 +153,14 @@ def _image_input(
     path: Path, inputs: Sequence[TensorSpec], hints: Hints, options: Hints
 ) -> tuple[TensorSpec, Literal["NCHW", "NHWC"], tuple[int, int]]:
     """Return the image input with its layout and its (height, width)."""
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+    tensor = image_input(inputs)
+    if tensor is None or len(tensor.shape) != 4:
         raise UsageError(
             "only models with one image input can be run",
             where=str(path),
             expected="one input [N,C,H,W] or [N,H,W,C]",
             got="; ".join(map(str, inputs)) or "none",
         )
-    tensor = inputs[0]
     batch, a, _, c = tensor.shape
     if batch not in (1, None):
         raise UsageError(
@@ -191,18 +200,31 @@ def _image_input(
 
 
 def _recognise(
-    path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], hints: Hints
+    path: Path,
+    image: TensorSpec,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    hints: Hints,
 ) -> str:
-    fits = {}
-    for name in plugins.names("heads"):
-        head = load_head(name)
-        if hints.task in (None, head.TASK):
-            fits[name] = head.recognise(inputs, outputs)
+    heads = {name: load_head(name) for name in plugins.names("heads")}
+    heads = {name: head for name, head in heads.items() if hints.task in (None, head.TASK)}
+    fits = {
+        name: Fit.NO if unknown(head, inputs) else head.recognise([image], outputs)
+        for name, head in heads.items()
+    }
     certain = [name for name, fit in fits.items() if fit is Fit.CERTAIN]
     possible = [name for name, fit in fits.items() if fit is not Fit.NO]
     if len(certain) == 1:
         return certain[0]
     shapes = "; ".join(map(str, outputs))
+    if all(unknown(head, inputs) for head in heads.values()):
+        raise UsageError(
+            "only models with one image input can be run, unless a head knows the others",
+            where=str(path),
+            expected="one input [N,C,H,W] or [N,H,W,C]",
+            got="; ".join(map(str, inputs)),
+            remedy="export the model with an image as its only input",
+        )
     if not possible:
         raise AmbiguousModelError(
             "no head fits this model's outputs",
@@ -221,7 +243,7 @@ def _recognise(
 
 
 def _input(
-    head: Head,
+    family: Pixels,
     hints: Hints,
     options: Hints,
     tensor: TensorSpec,
@@ -233,7 +255,7 @@ def _input(
     A classifier with an integer input and no word about normalisation takes raw pixels: its own
     quantization is the normalisation.
     """
-    pixels = head.PIXELS.to_fields()
+    pixels = family.to_fields()
     integer = tensor.dtype in ("uint8", "int8")
     if integer and hints.mean is None and hints.std is None:
         pixels |= raw_pixels(tensor)

@@ -6,7 +6,7 @@ pixels, knows no engine and touches no file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -103,7 +103,12 @@ class Decoded(Protocol):
 
 
 class Head(Protocol):
-    """What a module in ``heads/`` offers."""
+    """What a module in ``heads/`` offers.
+
+    Where its models need it, a head also has ``CONSTANTS``, for inputs beside the image (see
+    `edgecv.model_inputs`), ``rows_of_all_images`` (see `keeps_batch`) and ``pixels_for`` (see
+    `family_pixels`).
+    """
 
     TASK: str
     """Task of its result, such as ``detect``; one of those in ``results/``."""
@@ -180,6 +185,21 @@ def output_shapes(
 def grid_cells(input_hw: tuple[int, int], strides: Sequence[int]) -> int:
     """Count the cells of a pyramid of feature maps, sizes rounded up as strided convolutions do."""
     return sum(-(-input_hw[0] // s) * -(-input_hw[1] // s) for s in strides)
+
+
+def family_pixels(head: Head, outputs: Sequence[TensorSpec]) -> Pixels:
+    """Return how a head's family prepares pixels: ``pixels_for(outputs)`` if branches differ."""
+    choose: Callable[[Sequence[TensorSpec]], Pixels] | None = getattr(head, "pixels_for", None)
+    return head.PIXELS if choose is None else choose(outputs)
+
+
+def keeps_batch(head: Head, outputs: Sequence[TensorSpec]) -> bool:
+    """Tell whether a batch's outputs can be cut into those of its images along the first axis.
+
+    They can unless the head has a ``rows_of_all_images`` that says otherwise of these outputs.
+    """
+    mixed = getattr(head, "rows_of_all_images", None)
+    return mixed is None or not mixed(outputs)
 
 
 def load_head(name: str) -> Head:

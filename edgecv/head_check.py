@@ -14,7 +14,13 @@ from edgecv.head import Head
 from edgecv.types import TensorSpec
 
 _FRACTIONS = ("confidence", "iou")
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", NoneType: "null"}
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    NoneType: "null",
+}
 # An empty output of this size is decoded in milliseconds; larger ones are not tried.
 _MAX_VALUES = 2**24
 _HUGE = 1e300
@@ -103,7 +109,7 @@ def check_outputs(
             where=where,
             expected=error.expected,
             got=error.got,
-            remedy="name another one with --head, or change it with --head-option",
+            remedy=error.remedy or "name another one with --head, or change it with --head-option",
         ) from None
     if not labels or "num_classes" not in known or options.get("num_classes"):
         return

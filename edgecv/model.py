@@ -11,10 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from edgecv.errors import InferenceError, UsageError
-from edgecv.head import load_head
+from edgecv.head import keeps_batch, load_head
 from edgecv.head_check import check_options
 from edgecv.manifest import HeadSpec, Input
 from edgecv.model_info import ModelInfo
+from edgecv.model_inputs import constants, image_input
 from edgecv.types import Array, Frame, Image, Session, SessionInfo, TensorSpec
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ class Model:
         self._head = load_head(head.name)
         self.task = self._head.TASK
         self._outputs = session.outputs
-        self._input_name = session.inputs[0].name
-        self._preprocessor = Preprocessor(spec, session.inputs[0], layout, in_graph)
+        image = image_input(session.inputs) or session.inputs[0]
+        self._input_name = image.name
+        self._beside = constants(self._head, head.name, session.inputs, spec.size_hw)
+        self._preprocessor = Preprocessor(spec, image, layout, in_graph)
         self.options = self._head.Options(**{**head.options, "input_hw": spec.size_hw})
 
     @property
@@ -105,7 +108,10 @@ class Model:
         Raises:
             InferenceError: the engine failed, or the model is closed.
         """
-        return self._session.run({self._input_name: tensor})
+        beside = self._beside
+        if beside and len(tensor) > 1:
+            beside = {name: array.repeat(len(tensor), axis=0) for name, array in beside.items()}
+        return self._session.run({self._input_name: tensor, **beside})
 
     def with_options(self, **options: Any) -> Model:
         """Return a view of this model with other head options; it shares session and buffers.
@@ -174,7 +180,7 @@ class Model:
         decoded = perf_counter()
         tensor, geometry = self._preprocessor.prepare(pixels)
         prepared = perf_counter()
-        outputs = self._session.run({self._input_name: tensor})
+        outputs = self.infer(tensor)
         inferred = perf_counter()
         value = self._decode(outputs, geometry)
         end = perf_counter()
@@ -189,8 +195,12 @@ class Model:
 
     @property
     def batches(self) -> bool:
-        """Whether the batch axis is free, so that several images are one run of the engine."""
-        return self._session.inputs[0].shape[0] is None
+        """Whether several images can be one run of the engine.
+
+        Every input's batch axis is free, and the outputs can be cut into those of each image.
+        """
+        free = all(spec.shape[:1] == (None,) for spec in self._session.inputs)
+        return free and keeps_batch(self._head, self._outputs)
 
     def batch(self, images: Iterable[ImageLike], *, limits: Limits | None = None) -> list[Result]:
         """Run on several images and keep their order.
@@ -231,7 +241,7 @@ class Model:
             times.append(((decoded - start) * 1e3, (perf_counter() - decoded) * 1e3))
             sources.append(source)
         start = perf_counter()
-        outputs = self._session.run({self._input_name: tensor})
+        outputs = self.infer(tensor)
         infer = (perf_counter() - start) * 1e3 / count
         for name, array in outputs.items():
             if array.shape[:1] != (count,):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from edgecv.errors import HeadError
-from edgecv.head import load_head
+from edgecv.head import grid_cells, load_head
 from edgecv.model import ImageLike, Model
 from edgecv.record import Record
 from edgecv.types import Array, TensorSpec
@@ -247,6 +247,9 @@ def _saturated(spec: TensorSpec, arrays: Sequence[Array]) -> list[Flag]:
 def _changed(spec: TensorSpec, first: Array, second: Array) -> list[Flag]:
     if np.array_equal(first, second, equal_nan=True):
         return []
+    if first.shape != second.shape:
+        text = f"output {spec.name}: a second run on the same image gives {list(second.shape)}"
+        return [Flag("nondeterministic", "warn", f"{text}, not {list(first.shape)}")]
     off = float(np.nanmax(np.abs(first.astype(np.float64) - second.astype(np.float64))))
     text = f"output {spec.name}: a second run on the same image differs by up to {off:.3g}"
     return [Flag("nondeterministic", "warn", text)]
@@ -285,15 +288,28 @@ def _fastestdet(array: Array, options: Any) -> Array | None:
     return np.concatenate([array[:, :1], array[:, 5:]], axis=1)
 
 
+def _end2end(array: Array, options: Any) -> Array | None:
+    """Cut rows of six; other layouts have tensors of their own, or a column that values tell."""
+    del options
+    return array[..., 4] if array.ndim == 3 and array.shape[2] == 6 else None
+
+
+def _nanodet(array: Array, options: Any) -> Array | None:
+    """Cut the single tensor, whose rows are those of all levels."""
+    levels = [grid_cells(options.input_hw, strides) for strides in ((8, 16, 32), (8, 16, 32, 64))]
+    return array[..., :-32] if array.ndim == 3 and array.shape[1] in levels else None
+
+
 _MIXED: Mapping[str, Callable[[Array, Any], Array | None]] = {
     "yolo": _yolo,
     "yolov5": _rows_after(4),
     "yolox": _rows_after(4),
-    "end2end": lambda array, options: array[..., 4],
+    "end2end": _end2end,
     "ssd": lambda array, options: array[..., 2],
     "fastestdet": _fastestdet,
+    "nanodet": _nanodet,
 }
 """Heads that read boxes and scores from one tensor, with where the scores are."""
 
-_FINISHED = ("end2end", "ssd")
+_FINISHED = ("end2end", "ssd", "tflite_ssd")
 """Heads whose rows are detections already."""

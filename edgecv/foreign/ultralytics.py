@@ -1,8 +1,8 @@
 """Metadata of Ultralytics' exports: ONNX properties, metadata.yaml, a zip behind a TFLite file.
 
 Source: the documented export metadata: ``description author date version license stride task batch
-imgsz names args channels`` and, where they apply, ``kpt_shape end2end``. In ONNX every value is
-the ``str()`` of a Python object.
+imgsz names args channels head`` and, where they apply, ``kpt_shape end2end``. In ONNX every value
+is the ``str()`` of a Python object.
 """
 
 from __future__ import annotations
@@ -49,13 +49,14 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     if raw is None:
         return None
     task = _text(raw.get("task")) or ""
+    is_detr = "rtdetr" in f"{raw.get('head')} {_text(raw.get('description'))}".lower()
     args = raw.get("args") if isinstance(raw.get("args"), dict) else {}
     options: dict[str, Any] = {}
     head: str | None = None
     if task == "detect":
         end2end = raw.get("end2end") is True or (args or {}).get("nms") is True
-        head = "end2end" if end2end else "yolo"
-        if zipped_text:
+        head = "detr" if is_detr else "end2end" if end2end else "yolo"
+        if zipped_text and not is_detr:
             # Older TFLite exports divide boxes by the input size.
             options["normalized"] = True
     elif task == "classify":
@@ -72,6 +73,9 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     elif task == "depth":
         # As its own predictions are, observed to the bit with version 8.4.190.
         pixels |= {"resize": "stretch", "interpolation": "linear"}
+    elif is_detr:
+        # The only family that is trained on stretched images.
+        pixels |= {"resize": "stretch"}
     else:
         pixels |= {"resize": "letterbox", "rounding": "round", "pad_value": 114}
     return Hints(

@@ -1,16 +1,19 @@
-"""Class maps and box distributions of NanoDet: six tensors, two for each of three levels.
+"""Class maps and box distributions of NanoDet, in six tensors or in one.
 
-Each level has scores ``[1, cells, classes]`` in 0-1 and distances ``[1, cells, 4 * bins]``; files
-without the batch axis occur. A side's distance from the cell's centre is the mean of a softmax over
-its bins (0, 1, ... bins - 1), in strides. Source: "Generalized Focal Loss" (Li et al., 2020), which
-NanoDet's head follows. A cell's centre is (column + 0.5, row + 0.5) * stride, as in NanoDet's first
-versions; NanoDet-Plus counts from the corner, and puts out another layout.
+First versions: two tensors for each of three levels, scores ``[1, cells, classes]`` in 0-1 and
+distances ``[1, cells, 4 * bins]``; files without the batch axis occur. A cell's point is its
+centre, (column + 0.5, row + 0.5) * stride. Outputs are told apart by shape, because some files name
+and order them freely: the rows give the level. A width of 32 (8 bins, which every published NanoDet
+has), or else the only width that four sides can share, is the distances. Where widths leave it
+open, the class map comes first.
 
-Outputs are told apart by shape, because some files name and order them freely: the rows give the
-level. A width of 32 (8 bins, which every published NanoDet has), or else the only width that four
-sides can share, is the distances. Where widths leave it open, the class map comes first.
+NanoDet-Plus: one tensor ``[1, cells, classes + 32]`` of four levels, each row the scores, then the
+distances. A cell's point is its corner, (column, row) * stride.
 
-Recognised by shape, with strides 8, 16, 32:
+Sources: for the distances "Generalized Focal Loss" (Li et al., 2020), see `edgecv.distances`; for
+points and levels the demonstration programs that NanoDet publishes for each version.
+
+Recognised by shape, with strides 8, 16, 32 and in one tensor 64 too:
 
 ====================================  ========  =================================================
 outputs                               fit       why
@@ -18,6 +21,10 @@ outputs                               fit       why
 six that pair up, distances of 32     CERTAIN   no other known head pairs three levels this way
 six that pair up, another width       POSSIBLE  raw YOLO heads, whose scores lack the sigmoid
 six, and a size is free               POSSIBLE  rows cannot be checked
+``[1, cells of four, 112]``           CERTAIN   80 classes are COCO's
+``[1, cells of four, C]``, C >= 33    POSSIBLE  rows with objectness look alike
+``[1, cells of three, 112]``          POSSIBLE  first versions in one tensor, or a YOLOX with 107
+                                                classes
 ====================================  ========  =================================================
 """
 
@@ -27,49 +34,60 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecv import boxes, candidates
-from edgecv.head import DetectionOptions, Fit, Pixels, grid_cells, image_size, wrong_shape
+from edgecv import distances
+from edgecv.errors import HeadError
+from edgecv.head import (
+    DetectionOptions,
+    Fit,
+    Pixels,
+    grid_cells,
+    image_size,
+    output_shapes,
+    wrong_shape,
+)
 from edgecv.results.detections import Detections
-from edgecv.types import Array, Float32, TensorSpec
+from edgecv.types import Array, TensorSpec
 
 TASK = "detect"
 PIXELS = Pixels("stretch", "bgr", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
 
 _STRIDES = (8, 16, 32)
-_USUAL_WIDTH = 32
+_PLUS = (8, 16, 32, 64)
+_COCO_WIDTH = 80 + distances.USUAL_WIDTH
 
 
 class Options(DetectionOptions, kw_only=True):
     """How to read the tensors.
 
     Attributes:
-        strides: of the levels.
+        strides: of the levels; () takes 8, 16, 32, and 64 too where one tensor has its rows.
+        offset: of a cell's point, 0.5 for the centre and 0 for the corner. None takes the corner
+            for NanoDet-Plus, the tensor with four levels.
     """
 
-    strides: tuple[int, ...] = _STRIDES
+    strides: tuple[int, ...] = ()
+    offset: float | None = None
 
 
 def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fit:
     """Judge by the table above."""
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[0] not in (1, None):
         return Fit.NO
-    if len(outputs) != 2 * len(_STRIDES):
-        return Fit.NO
-    shapes = []
-    for spec in outputs:
-        batch, rest = spec.shape[:-2], spec.shape[-2:]
-        if batch not in ((), (1,), (None,)) or len(rest) != 2:
-            return Fit.NO
-        shapes.append(rest)
     size = image_size(inputs)
-    known = [(rows, width) for rows, width in shapes if rows is not None and width is not None]
-    if size is None or len(known) < len(shapes):
-        widths = {width for _, width in shapes if width is not None}
-        return Fit.POSSIBLE if any(w >= 8 and w % 4 == 0 for w in widths) else Fit.NO
-    pairs = _pair(known, [grid_cells(size, (stride,)) for stride in _STRIDES], 0)
-    if pairs is None:
+    if len(outputs) == 1:
+        shapes = output_shapes(inputs, outputs)
+        if shapes is None or len(shapes[0]) != 2 or size is None:
+            return Fit.NO
+        rows, width = shapes[0]
+        if rows == grid_cells(size, _PLUS) and width is not None:
+            wide = width > distances.USUAL_WIDTH
+            return Fit.CERTAIN if width == _COCO_WIDTH else Fit.POSSIBLE if wide else Fit.NO
+        plain = rows == grid_cells(size, _STRIDES) and width == _COCO_WIDTH
+        return Fit.POSSIBLE if plain else Fit.NO
+    width = distances.widths_pair_up(outputs, size, _STRIDES)
+    if width is None:
         return Fit.NO
-    return Fit.CERTAIN if known[pairs[0][1]][1] == _USUAL_WIDTH else Fit.POSSIBLE
+    return Fit.CERTAIN if width == distances.USUAL_WIDTH else Fit.POSSIBLE
 
 
 def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
@@ -83,87 +101,32 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
         HeadError: tensors that do not pair up to levels of this input, or no scores where scores
             should be.
     """
-    centres, strides = candidates.grid_centres(options.input_hw, options.strides, 0.5, "nanodet")
-    cells = [grid_cells(options.input_hw, (stride,)) for stride in options.strides]
-    tensors = [
-        np.asarray(array[0] if array.ndim == 3 and array.shape[0] == 1 else array, np.float32)
-        for array in outputs.values()
-    ]
-    pairs = None
-    if all(tensor.ndim == 2 for tensor in tensors):
-        pairs = _pair([tensor.shape for tensor in tensors], cells, options.num_classes)
-    if pairs is None:
-        classes = options.num_classes or "classes"
-        levels = ", ".join(f"[1, {n}, {classes}] and [1, {n}, 4 * bins]" for n in cells)
-        raise wrong_shape("nanodet", levels, outputs)
-    indices, scores, class_ids, distances = [], [], [], []
-    start = lost = 0
-    for (scores_at, boxes_at), count in zip(pairs, cells, strict=True):
-        index, score, class_id, not_numbers = candidates.classes(tensors[scores_at], options)
-        indices.append(index + start)
-        scores.append(score)
-        class_ids.append(class_id)
-        distances.append(_expected(tensors[boxes_at][index]))
-        start += count
-        lost += not_numbers
-    index = np.concatenate(indices)
-    centre = centres[index]
-    distance = np.concatenate(distances)
-    xyxy = np.concatenate([centre - distance[:, :2], centre + distance[:, 2:]], axis=1)
-    xyxy = boxes.clip(xyxy * strides[index], options.input_hw)
-    return candidates.select(
-        xyxy,
-        np.concatenate(scores),
-        np.concatenate(class_ids),
-        options,
-        head="nanodet",
-        lost=lost,
-    )
-
-
-def _expected(rows: Float32) -> Float32:
-    """Turn (K, 4 * bins) logits into (K, 4) mean distances, in strides."""
-    bins = rows.shape[1] // 4
-    logits = rows.reshape(-1, 4, bins)
-    with np.errstate(invalid="ignore"):
-        weights = np.exp(logits - logits.max(axis=2, keepdims=True))
-        mean: Float32 = (weights @ np.arange(bins, dtype=np.float32)) / weights.sum(axis=2)
-    return mean
-
-
-def _pair(
-    shapes: Sequence[tuple[int, ...]], cells: Sequence[int], num_classes: int
-) -> list[tuple[int, int]] | None:
-    """Find the (class map, distances) of each level among (rows, width) shapes, by index.
-
-    Returns:
-        None where they do not pair up.
-    """
-    if len(shapes) != 2 * len(cells):
-        return None
-    widths = list(dict.fromkeys(width for _, width in shapes))
-    if len(widths) > 2:
-        return None
-    a, b = widths if len(widths) == 2 else widths * 2
-    splits = [
-        (classes, sides)
-        for classes, sides in ((a, b), (b, a))
-        if sides >= 8 and sides % 4 == 0 and num_classes in (0, classes)
-    ]
-    if not splits:
-        return None
-    # The usual width first, then the model's order: class maps come before distances.
-    splits.sort(key=lambda split: split[1] != _USUAL_WIDTH)
-    classes, sides = splits[0]
-    free = list(range(len(shapes)))
-    pairs = []
-    for rows in cells:
-        pair = []
-        for width in (classes, sides):
-            found = next((i for i in free if tuple(shapes[i]) == (rows, width)), None)
-            if found is None:
-                return None
-            free.remove(found)
-            pair.append(found)
-        pairs.append((pair[0], pair[1]))
-    return pairs
+    offset = options.offset
+    if offset is not None and not 0 <= offset <= 1:
+        raise HeadError(
+            "", where="head nanodet: offset", expected="0 to 1, in cells", got=f"{offset:g}"
+        )
+    if len(outputs) != 1:
+        return distances.decode_levels(
+            outputs,
+            options,
+            options.strides or _STRIDES,
+            offset=0.5 if offset is None else offset,
+            head="nanodet",
+        )
+    array = next(iter(outputs.values()))
+    rows = array.shape[1] if array.ndim == 3 else 0
+    fitting = [s for s in (_PLUS, _STRIDES) if rows == grid_cells(options.input_hw, s)]
+    strides = options.strides or (fitting or [_PLUS])[0]
+    cells = grid_cells(options.input_hw, strides) if min(strides) > 0 else 0
+    count = options.num_classes or "classes"
+    classes = array.shape[-1] - distances.USUAL_WIDTH if array.ndim == 3 else 0
+    if array.shape != (1, cells, classes + distances.USUAL_WIDTH) or classes < 1 or not cells:
+        raise wrong_shape("nanodet", f"[1, {cells}, {count} + 32]", outputs)
+    if options.num_classes not in (0, classes):
+        raise wrong_shape("nanodet", f"[1, {cells}, {count} + 32]", outputs)
+    if offset is None:
+        offset = 0.0 if tuple(strides) == _PLUS else 0.5
+    table = np.asarray(array[0], np.float32)
+    level = (table[:, :classes], table[:, classes:])
+    return distances.decode([level], options, strides, offset=offset, head="nanodet")

@@ -12,7 +12,8 @@ Recognised by shape, with strides 8, 16, 32:
 =====================================  ========  ================================================
 output                                 fit       why
 =====================================  ========  ================================================
-``[1, cells, C]``, C >= 7              CERTAIN   but for C = 84: that is also a transposed YOLO
+``[1, cells, C]``, C >= 7              CERTAIN   but for C = 84, also a transposed YOLO, and 112,
+                                                 also a NanoDet
 ``[1, cells, 6]``, ``[1, cells, 84]``  POSSIBLE  one class looks like box, score, class
 ``[1, A, C]``, a size is free          POSSIBLE  A cannot be checked
 =====================================  ========  ================================================
@@ -70,7 +71,7 @@ def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fi
         return Fit.POSSIBLE if anchors is None or anchors % 21 == 0 else Fit.NO
     if anchors != grid_cells(size, _STRIDES):
         return Fit.NO
-    return Fit.POSSIBLE if channels in (6, 84) else Fit.CERTAIN
+    return Fit.POSSIBLE if channels in (6, 84, 112) else Fit.CERTAIN
 
 
 def decode(outputs: Mapping[str, Array], options: Options) -> Detections:

@@ -44,7 +44,15 @@ KNOWN = [
     ("MobileNet", (1, 224, 224, 3), [(1, 1001)], {"softmax": C}),
     ("DeepLab, argmax", (1, 513, 513, 3), [(1, 513, 513)], MAPS),
     ("MoveNet", (1, 192, 192, 3), [(1, 1, 17, 3)], {}),
-    ("BlazeFace", (1, 128, 128, 3), [(1, 896, 16), (1, 896, 1)], {}),
+    ("BlazeFace", (1, 128, 128, 3), [(1, 896, 16), (1, 896, 1)], {"blazeface": C}),
+    ("BlazeFace, back camera", (1, 256, 256, 3), [(1, 896, 16), (1, 896, 1)], {"blazeface": C}),
+    (
+        "BlazeFace, full range",
+        (1, 192, 192, 3),
+        [(1, 2304, 16), (1, 2304, 1)],
+        {"blazeface": C},
+    ),
+    ("Palms, full", (1, 192, 192, 3), [(1, 2016, 18), (1, 2016, 1)], {"blazeface": P}),
     ("Selfie segmentation", (1, 256, 256, 3), [(1, 256, 256, 1)], MAPS),
     # Ultralytics' exports.
     ("YOLO11", (1, 3, 640, 640), [(1, 84, 8400)], {"yolo": C}),
@@ -70,9 +78,120 @@ KNOWN = [
         {"end2end": P, "yolox": P, "yolov5": P},
     ),
     ("YOLO26-pose", (1, 3, 640, 640), [(1, 300, 57)], {}),
-    ("YOLO26-obb", (1, 3, 1024, 1024), [(1, 300, 7)], {}),
+    ("YOLO26-obb", (1, 3, 1024, 1024), [(1, 300, 7)], {"detr": P}),
     ("YOLO26-seg", (1, 3, 640, 640), [(1, 300, 38), (1, 32, 160, 160)], {}),
-    ("RT-DETR", (1, 3, 640, 640), [(1, 300, 84)], {}),
+    ("RT-DETR of Ultralytics", (1, 3, 640, 640), [(1, 300, 84)], {"detr": C}),
+    (
+        "RT-DETR of Hugging Face",
+        (1, 3, 640, 640),
+        {"logits": (1, 300, 80), "pred_boxes": (1, 300, 4)},
+        {"detr": C},
+    ),
+    (
+        "DETR, sizes free",
+        (None, 3, None, None),
+        {"logits": (None, 100, 92), "pred_boxes": (None, 100, 4)},
+        {"detr": C},
+    ),
+    (
+        "RF-DETR",
+        (1, 3, 560, 560),
+        {"dets": (1, 300, 4), "labels": (1, 300, 91)},
+        {"detr": C},
+    ),
+    (
+        "DETR with masks",
+        (1, 3, 640, 640),
+        {
+            "logits": (1, 100, 251),
+            "pred_boxes": (1, 100, 4),
+            "pred_masks": (1, 100, 160, 160),
+        },
+        {"detr": P},
+    ),
+    ("DETR without names", (1, 3, 640, 640), [(1, 100, 4), (1, 100, 92)], {"detr": P}),
+    (
+        "RT-DETR, deployed",
+        (None, 3, 640, 640),
+        {"labels": (None, 300), "boxes": (None, 300, 4), "scores": (None, 300)},
+        {"detr": C},
+    ),
+    (
+        "RT-DETR, deployed, without names",
+        (1, 3, 640, 640),
+        [(1, 300), (1, 300, 4), (1, 300)],
+        {"detr": P},
+    ),
+    (
+        "Torchvision's detectors",
+        (1, 3, 640, 640),
+        {"boxes": (None, 4), "labels": (None,), "scores": (None,)},
+        {},
+    ),
+    # PaddleDetection.
+    (
+        "PicoDet",
+        (1, 3, 416, 416),
+        [(1, n, w) for w in (80, 32) for n in (2704, 676, 169, 49)],
+        {"picodet": C},
+    ),
+    (
+        "PicoDet, 16 bins",
+        (1, 3, 416, 416),
+        [(1, n, w) for w in (80, 64) for n in (2704, 676, 169, 49)],
+        {"picodet": P},
+    ),
+    ("PicoDet, finished", (1, 3, 416, 416), [(None, 6), (None,)], {"picodet": C}),
+    ("PP-YOLOE, finished", (1, 3, 640, 640), [(300, 6), (1,)], {"picodet": C}),
+    ("PicoDet, decoded", (1, 3, 320, 320), [(1, 2125, 4), (1, 80, 2125)], {"picodet": P}),
+    # Suppression inside.
+    (
+        "EfficientNMS",
+        (1, 3, 640, 640),
+        {
+            "num_dets": (1, 1),
+            "det_boxes": (1, 100, 4),
+            "det_scores": (1, 100),
+            "det_classes": (1, 100),
+        },
+        {"end2end": C},
+    ),
+    (
+        "EfficientNMS without names",
+        (1, 3, 640, 640),
+        [(1, 1), (1, 100, 4), (1, 100), (1, 100)],
+        {"end2end": C},
+    ),
+    (
+        "YOLOv7 with ONNX's suppression, or a classifier",
+        (1, 3, 640, 640),
+        [(None, 7)],
+        {"end2end": P, "softmax": P},
+    ),
+    (
+        "SSD of the Object Detection API",
+        (1, None, None, 3),
+        {
+            "detection_boxes": (1, 100, 4),
+            "detection_classes": (1, 100),
+            "detection_scores": (1, 100),
+            "num_detections": (1,),
+            "raw_detection_boxes": (1, 1917, 4),
+        },
+        {"tflite_ssd": C},
+    ),
+    (
+        "YuNet",
+        (1, 3, 640, 640),
+        [(1, n, w) for w in (1, 1, 4, 10) for n in (6400, 1600, 400)],
+        {"yunet": C},
+    ),
+    (
+        "YuNet, size free",
+        (1, 3, None, None),
+        [(1, None, w) for w in (1, 1, 4, 10) for _ in range(3)],
+        {"yunet": P},
+    ),
     ("YOLOv5", (1, 3, 640, 640), [(1, 25200, 85)], {"yolov5": C}),
     ("YOLOv5 P6", (1, 3, 1280, 1280), [(1, 102000, 85)], {"yolov5": C}),
     ("YOLOv7, 7 classes", (1, 3, 320, 320), [(1, 6300, 12)], {"yolov5": C}),
@@ -90,7 +209,9 @@ KNOWN = [
     ("YOLOX, 79 classes", (1, 3, 640, 640), [(1, 8400, 84)], {"yolox": P, "yolo": P}),
     ("YOLOX, rounded up", (1, 3, 300, 400), [(1, 2505, 7)], {"yolox": C}),
     # Others that must not be taken for one of ours.
-    ("NanoDet-Plus", (1, 3, 416, 416), [(1, 3598, 112)], {}),
+    ("NanoDet-Plus", (1, 3, 416, 416), [(1, 3598, 112)], {"nanodet": C}),
+    ("NanoDet-Plus, 3 classes", (1, 3, 416, 416), [(1, 3598, 35)], {"nanodet": P}),
+    ("NanoDet in one tensor", (1, 3, 320, 320), [(1, 2100, 112)], {"nanodet": P, "yolox": P}),
     (
         "YOLOv8 raw heads in rows",
         (1, 3, 320, 320),
@@ -116,7 +237,7 @@ KNOWN = [
         "TFLite SSD",
         (1, 300, 300, 3),
         [(1, 10, 4), (1, 10), (1, 10), (1,)],
-        {},
+        {"tflite_ssd": C},
     ),
     # Maps.
     (
@@ -159,8 +280,13 @@ KNOWN = [
 ]
 
 
+def named(shapes):
+    """Give tensors that a list brings without names numbers."""
+    return shapes if isinstance(shapes, dict) else {f"t{i}": s for i, s in enumerate(shapes)}
+
+
 def specs(shapes):
-    return [TensorSpec(f"t{i}", shape, "float32") for i, shape in enumerate(shapes)]
+    return [TensorSpec(name, shape, "float32") for name, shape in named(shapes).items()]
 
 
 @pytest.mark.parametrize(
@@ -277,7 +403,10 @@ def test_any_tensors_are_decoded_or_refused_with_a_reason(name, fill):
     head = plugins.load("heads", name)
     rng = np.random.default_rng(0)
     for _, source, shapes, _ in KNOWN:
-        sizes = [[3 if n is None else min(n, 3600) for n in shape] for shape in shapes]
+        sizes = {
+            tensor: [3 if n is None else min(n, 3600) for n in shape]
+            for tensor, shape in named(shapes).items()
+        }
         known = [n for n in source[1:] if n not in (None, 3)]
         input_hw = tuple(known[:2]) if len(known) >= 2 else (64, 64)
         options = head.Options(input_hw=input_hw)
@@ -288,7 +417,7 @@ def test_any_tensors_are_decoded_or_refused_with_a_reason(name, fill):
             "inf": lambda shape: np.where(rng.random(shape) < 0.5, np.inf, 0.5),
             "huge": lambda shape: np.where(rng.random(shape) < 0.5, 3e38, 0.5),
         }[fill]
-        outputs = {f"t{i}": np.asarray(values(s), np.float32) for i, s in enumerate(sizes)}
+        outputs = {tensor: np.asarray(values(s), np.float32) for tensor, s in sizes.items()}
         _decodes_or_says_why(head, outputs, options)
 
 

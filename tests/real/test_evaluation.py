@@ -18,6 +18,7 @@ ENGINES = ("onnxruntime", "openvino")
 DETECTORS = {
     "yolox-nano/yolox_nano.onnx": ("yolox", {"iou": 0.65}, 0.343),
     "nanodet/nanodet.onnx": ("nanodet", {"confidence": 0.05, "iou": 0.6}, 0.273),
+    "nanodet/nanodet_m.onnx": ("nanodet", {"confidence": 0.05, "iou": 0.6}, 0.248),
     "fastestdet/FastestDet.onnx": ("fastestdet", {"confidence": 0.01, "iou": 0.45}, 0.207),
 }
 

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+import edgecv
 from edgecv import boxes, geometry, plugins
 from edgecv.head import Fit
 from edgecv.types import TensorSpec
@@ -81,6 +82,24 @@ def test_three_detectors_find_the_same_faces(real_dir, picture, count):
         overlap = boxes.iou(found[0].xyxy, faces.xyxy)
         assert (overlap.max(axis=0) > 0.5).all()
         assert (overlap.max(axis=1) > 0.5).all()
+
+
+def test_blazeface_finds_a_face_and_its_points(real_dir):
+    """It is made for one face that is near, so the four small ones are for other detectors."""
+    path = real_dir / "models/mediapipe/face_detection_short_range.tflite"
+    picture = real_dir / "data/images/grace_hopper.bmp"
+    with edgecv.load(path) as model:
+        assert (model.head, model.info.told_by) == ("blazeface", "shapes")
+        (face,) = found = model(picture).detections
+        plain = model.with_options(blend=False)(picture).detections
+    ultraface = detect(real_dir / "models" / FACES[0][1], "ultraface", cv2.imread(str(picture)))
+    assert boxes.iou(found.xyxy, ultraface.xyxy).max() > 0.7
+    assert boxes.iou(found.xyxy, plain.xyxy).max() > 0.8
+    x1, y1, x2, y2 = face[0]
+    right_eye, left_eye, nose, mouth, right_ear, left_ear = found.keypoints[0, :, :2]
+    assert x1 < right_ear[0] < right_eye[0] < nose[0] < left_eye[0] < left_ear[0] < x2
+    assert y1 < right_eye[1] < nose[1] < mouth[1] < y2
+    assert abs(right_eye[1] - left_eye[1]) < 0.1 * (y2 - y1)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_no_arguments_show_the_help_and_are_bad_use() -> None:
         (["predict", "m.onnx"], "Missing argument 'SOURCES...'"),
         (["predict", "m.onnx", "a.png", "--conf", "2"], "'--conf'"),
         (["predict", "m.onnx", "a.png", "--nope"], "--nope"),
-        (["predict", "m.onnx", "a.png", "--head", "nope"], "'nope' is not one of 'anomaly'"),
+        (["predict", "m.onnx", "a.png", "--head", "nope"], "'nope' is not one of '"),
         (["predict", "m.onnx", "a.png", "--backend", "nope"], "'--backend'"),
         (["predict", "m.onnx", "a.png", "--size", "0x5"], "expected HEIGHTxWIDTH"),
         (["predict", "m.onnx", "a.png", "--mean", "1,2"], "expected one number or three"),

@@ -50,6 +50,16 @@ def test_a_detector_in_onnx() -> None:
     assert said.name == "yolo11n"
 
 
+@pytest.mark.parametrize(
+    "said", [{"head": "RTDETRDecoder"}, {"description": "Ultralytics rtdetr-l model"}]
+)
+def test_rt_detr_is_a_head_and_a_resize_of_its_own(said: dict[str, str]) -> None:
+    hints = from_onnx(**said)
+    assert hints is not None
+    assert (hints.task, hints.head, hints.head_options) == ("detect", "detr", {})
+    assert (hints.resize, hints.std) == ("stretch", (255, 255, 255))
+
+
 def test_openvino_has_the_properties_of_onnx_in_a_section_of_its_own() -> None:
     properties = models.as_properties(models.ultralytics())
     said = read(Path("m.onnx"), {f"framework/{key}": value for key, value in properties.items()})

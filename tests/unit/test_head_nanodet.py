@@ -121,3 +121,42 @@ def test_wrong_number_of_classes():
 def test_another_input_size_does_not_fit():
     with pytest.raises(HeadError, match=r"got cls0 \[1, 64, 3\]"):
         nanodet.decode(tensors(), nanodet.Options(input_hw=(96, 96)))
+
+
+def plus(classes=3, levels=(64, 16, 4, 1)):
+    """Return one tensor of NanoDet-Plus for an input of 64 x 64."""
+    table = np.zeros((1, sum(levels), classes + 32), np.float32)
+    cell = 8 * 2 + 5  # column 5, row 2: corner (40, 16), centre (44, 20)
+    table[0, cell, 1] = 0.9
+    for side, distance in enumerate((1, 2, 0, 1)):
+        table[0, cell, classes + side * 8 + distance] = 100
+    return table
+
+
+def test_golden_plus_counts_from_the_corner():
+    found = nanodet.decode({"output": plus()}, OPTIONS)
+    np.testing.assert_allclose(found.xyxy, [[32, 0, 40, 24]], atol=1e-4)
+    np.testing.assert_allclose(found.score, [0.9])
+    assert found.class_id.tolist() == [1]
+    moved = nanodet.decode({"output": plus()}, OPTIONS.replace(offset=0.5))
+    np.testing.assert_allclose(moved.xyxy, [[36, 4, 44, 28]], atol=1e-4)
+
+
+def test_golden_three_levels_in_one_tensor_count_from_the_centre():
+    found = nanodet.decode({"output": plus(levels=CELLS)}, OPTIONS)
+    np.testing.assert_allclose(found.xyxy, [[36, 4, 44, 28]], atol=1e-4)
+
+
+def test_one_tensor_of_nothing():
+    found = nanodet.decode({"output": plus() * 0}, OPTIONS)
+    assert found.xyxy.shape == (0, 4)
+
+
+def test_one_tensor_of_another_shape():
+    for table in (plus()[:, :-2], plus()[..., :32], np.zeros((2, 85, 35), np.float32)):
+        with pytest.raises(HeadError, match=r"expected \[1, \d+, classes \+ 32\]"):
+            nanodet.decode({"output": table}, OPTIONS)
+    with pytest.raises(HeadError, match=r"expected \[1, 85, 80 \+ 32\]"):
+        nanodet.decode({"output": plus()}, OPTIONS.replace(num_classes=80))
+    with pytest.raises(HeadError, match="offset: expected 0 to 1"):
+        nanodet.decode({"output": plus()}, OPTIONS.replace(offset=4.0))
