@@ -10,6 +10,7 @@ from edgecv.head import HeadResult
 from edgecv.record import Record
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
+from edgecv.results.embedding import Embedding
 
 
 class Timings(Record):
@@ -74,6 +75,22 @@ class Result(Record):
             raise UsageError(
                 "this model does not classify",
                 where="result.classes",
+                got=type(self.value).__name__,
+                remedy="use result.value, or the property of the model's own task",
+            )
+        return self.value
+
+    @property
+    def embedding(self) -> Embedding:
+        """The vector of an embedding model.
+
+        Raises:
+            UsageError: the model does something else.
+        """
+        if not isinstance(self.value, Embedding):
+            raise UsageError(
+                "this model does not embed",
+                where="result.embedding",
                 got=type(self.value).__name__,
                 remedy="use result.value, or the property of the model's own task",
             )
