@@ -60,6 +60,8 @@ def _word(hint: Any) -> str:
         return " or ".join(map(_word, get_args(hint)))
     if get_origin(hint) is tuple:
         return f"a list, each {_word(get_args(hint)[0])}"
+    if hint is np.ndarray:
+        return "an array (--head-array)"
     return _WORDS.get(hint, str(hint))
 
 
@@ -103,7 +105,8 @@ def check_outputs(
             where=where,
             expected=error.expected,
             got=error.got,
-            remedy="name another one with --head, or change it with --head-option",
+            remedy=error.remedy
+            or "name another one with --head, or change it with --head-option",
         ) from None
     if not labels or "num_classes" not in known or options.get("num_classes"):
         return

@@ -151,6 +151,11 @@ def _load_bundle(
             from edgecv.model import Model
 
             _check_tensors(session, variant, f"{path}: variant {variant.id}")
+            head = manifest.head
+            if head.arrays:
+                from edgecv import head_arrays
+
+                head = head_arrays.read(bundle, session.outputs)
             info = partial(
                 model_info,
                 session,
@@ -166,7 +171,7 @@ def _load_bundle(
             )
             return Model(
                 session,
-                manifest.head,
+                head,
                 manifest.labels,
                 manifest.input,
                 info,
