@@ -105,8 +105,7 @@ def check_outputs(
             where=where,
             expected=error.expected,
             got=error.got,
-            remedy=error.remedy
-            or "name another one with --head, or change it with --head-option",
+            remedy=error.remedy or "name another one with --head, or change it with --head-option",
         ) from None
     if not labels or "num_classes" not in known or options.get("num_classes"):
         return

@@ -29,9 +29,7 @@ _HEADER = re.compile(
 _EXPECTED = "floats in C order, as numpy.save writes them"
 
 
-def parse(
-    data: bytes | memoryview, where: str, error: Callable[..., EdgecvError]
-) -> Float32:
+def parse(data: bytes | memoryview, where: str, error: Callable[..., EdgecvError]) -> Float32:
     """Read an array, whatever its width, as float32 of its own memory.
 
     Args:
@@ -56,7 +54,12 @@ def parse(
     if axes and not axes[-1]:
         axes.pop()
     if len(axes) > MAX_AXES or not all(axis.isdecimal() and len(axis) <= 10 for axis in axes):
-        raise error("", where=where, expected=f"at most {MAX_AXES} axes of at most 10 digits", got=found["shape"])
+        raise error(
+            "",
+            where=where,
+            expected=f"at most {MAX_AXES} axes of at most 10 digits",
+            got=found["shape"],
+        )
     shape = tuple(map(int, axes))
     dtype = np.dtype(_DTYPES[found["descr"]]).newbyteorder("<")
     count = math.prod(shape)

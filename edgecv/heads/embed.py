@@ -1,4 +1,4 @@
-"""One vector for the image: ``[1, D]``, ``[1, D, 1, 1]``, ``[1, 1, 1, D]``, or tokens ``[1, T, D]``.
+"""One vector: ``[1, D]``, ``[1, D, 1, 1]``, ``[1, 1, 1, D]``, or tokens ``[1, T, D]``.
 
 A model with several outputs has to name one of them ``image_embeds``, ``pooler_output`` or
 ``last_hidden_state`` (see `edgecv.pooling`), or the option ``output`` says which.

@@ -137,7 +137,7 @@ def test_a_hostile_array_is_refused_when_the_bundle_is_opened(
 
 def test_an_array_for_an_option_that_takes_none(tmp_path: Path, tower: Path) -> None:
     path = forged(tmp_path, tower, npy.encode(CLASSES), "logit_bias")
-    with pytest.raises(ManifestError, match="option logit_bias: .*expected a number"):
+    with pytest.raises(ManifestError, match=r"option logit_bias: .*expected a number"):
         edgecv.load(path)
 
 

@@ -69,7 +69,7 @@ def test_names_say_which_output_is_read() -> None:
     assert decode(outputs, output="last_hidden_state").tolist() == [1, 0]
     with pytest.raises(HeadError, match="expected 'nope'; got last_hidden_state, pooler_output"):
         decode(outputs, output="nope")
-    with pytest.raises(HeadError, match="expected one of image_embeds, .*; got a, b"):
+    with pytest.raises(HeadError, match=r"expected one of image_embeds, .*; got a, b"):
         decode({"a": [[1, 2]], "b": [[1, 2]]})
 
 
@@ -128,7 +128,9 @@ def test_cosine_and_difference() -> None:
 
 
 FLOATS = arrays.arrays(
-    np.float32, st.integers(1, 40), elements=st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False)
+    np.float32,
+    st.integers(1, 40),
+    elements=st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False),
 )
 
 

@@ -16,6 +16,7 @@ from edgecv.errors import ImageError, UsageError
 from edgecv.model import Model
 from edgecv.result import Result
 from edgecv.results.detections import Detections
+from edgecv.results.embedding import Embedding
 
 
 @click.command("predict")
@@ -95,6 +96,8 @@ def _sentence(result: Result, model: Model) -> str:
         found = ", ".join(f"{n}x {_name(model, c)}" for c, n in counts.most_common()) or "nothing"
         if value.dropped:
             found += f" ({value.dropped} dropped: beyond a bound, or not finite)"
+    elif isinstance(value, Embedding):
+        found = f"a vector of {len(value)} numbers"
     else:
         found = ", ".join(f"{_name(model, c)} {s:.2f}" for c, s in list(result.classes)[:3])
     return f"{result.source} {width}x{height}: {found} ({result.timings_ms.total:.1f} ms)"
