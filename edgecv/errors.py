@@ -17,6 +17,7 @@
     ├── HeadError               tensors that do not fit the head that decodes them
     ├── StreamError             a source of frames that cannot be opened, or failed for good
     ├── SinkError               results that cannot be delivered
+    ├── GalleryError            a file of named vectors that is broken, or full
     ├── DatasetError            labels or images of an evaluation set
     ├── ConversionError         a model that could not be converted, or must not be shipped
     │   ├── SourceError             a source model that cannot be read
@@ -149,6 +150,10 @@ class StreamError(EdgecvError):
 
 class SinkError(EdgecvError):
     """Results cannot be delivered where they are meant to go."""
+
+
+class GalleryError(EdgecvError):
+    """A gallery that is broken, or full."""
 
 
 class DatasetError(EdgecvError):

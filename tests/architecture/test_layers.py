@@ -28,7 +28,7 @@ LAYERS = [
     ["heads", "backends", "datasets", "metrics", "sources", "trackers"],
     ["engines", "describe", "head_arrays"],
     ["model"],
-    ["loading", "output_check"],
+    ["loading", "output_check", "gallery"],
     ["packing", "verification", "evaluation", "drawing"],
     ["sinks"],
     ["bench"],
