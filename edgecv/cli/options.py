@@ -47,6 +47,8 @@ _HINTS = (
                  help="Option of the head; the value is JSON or plain text. May be repeated."),
     click.option("--head-array", "head_arrays", multiple=True, metavar="KEY=FILE.npy",
                  help="Option of the head that is an array. May be repeated."),
+    click.option("--from", "foreign", type=click.Choice(plugins.names("foreign")),
+                 help="Whose metadata in or beside the file are read; default: any that is there."),
     click.option("--task", help="What the model does, such as detect or classify."),
     click.option("--labels", type=click.Path(path_type=Path),
                  help="Text file with one class name a line."),
@@ -106,6 +108,7 @@ def hint_options(command: F) -> F:
             **{
                 name: kwargs.pop(name)
                 for name in (
+                    "foreign",
                     "task",
                     "resize",
                     "crop_ratio",

@@ -19,10 +19,11 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up; a module may import from its own line (unless it is a plug-in) and from below.
 LAYERS = [
     ["errors", "plugins", "record", "types"],
-    ["boxes", "geometry", "masks", "prompts", "schema", "members", "host", "hints", "image_files",
-     "exif", "npy", "session", "onnx_file", "external_data", "image_header", "card"],
+    ["boxes", "geometry", "masks", "prompts", "npy", "flatbuffer", "schema", "members", "host", "hints",
+     "image_files",
+     "exif", "session", "onnx_file", "onnx_metadata", "external_data", "image_header", "card"],
     ["manifest", "results"],
-    ["bundle", "codecs", "foreign", "head", "truth", "metric"],
+    ["bundle", "codecs", "foreign", "head", "truth", "metric", "sink"],
     ["bundle_writer", "preprocess", "candidates", "head_check", "dataset", "average_precision",
      "result", "probe", "class_map", "pooling", "prompt_decoder"],
     ["heads", "backends", "datasets", "metrics", "sources", "trackers"],
@@ -30,7 +31,7 @@ LAYERS = [
     ["model"],
     ["loading", "output_check", "gallery"],
     ["prompting"],
-    ["packing", "verification", "evaluation", "drawing"],
+    ["packing", "interchange", "verification", "evaluation", "drawing"],
     ["sinks"],
     ["bench"],
     ["cli", "__main__"],
