@@ -19,13 +19,16 @@ from edgecv.errors import EdgecvError
 
 if TYPE_CHECKING:
     from edgecv.bundle import Bundle, open_bundle
+    from edgecv.gallery import Gallery
     from edgecv.hints import Hints
     from edgecv.loading import load
     from edgecv.manifest import Manifest
     from edgecv.model import Model
+    from edgecv.prompting import load_segmenter
     from edgecv.result import Result
     from edgecv.results.classes import Classes
     from edgecv.results.detections import Detections
+    from edgecv.results.embedding import Embedding
     from edgecv.types import Frame
 
 __version__ = "0.1.0"
@@ -34,12 +37,15 @@ _HOMES = {
     "Bundle": "edgecv.bundle",
     "Classes": "edgecv.results.classes",
     "Detections": "edgecv.results.detections",
+    "Embedding": "edgecv.results.embedding",
     "Frame": "edgecv.types",
+    "Gallery": "edgecv.gallery",
     "Hints": "edgecv.hints",
     "Manifest": "edgecv.manifest",
     "Model": "edgecv.model",
     "Result": "edgecv.result",
     "load": "edgecv.loading",
+    "load_segmenter": "edgecv.prompting",
     "open_bundle": "edgecv.bundle",
 }
 
@@ -48,12 +54,15 @@ __all__ = [
     "Classes",
     "Detections",
     "EdgecvError",
+    "Embedding",
     "Frame",
+    "Gallery",
     "Hints",
     "Manifest",
     "Model",
     "Result",
     "load",
+    "load_segmenter",
     "open_bundle",
 ]
 

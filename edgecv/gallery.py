@@ -126,6 +126,10 @@ class Gallery:
             raise UsageError(
                 "", where="name", expected=f"1 to {MAX_NAME} characters", got=repr(name)[:80]
             )
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UsageError("not text that can be written", where=f"name {name!r}") from None
         row = self._unit(vector)
         if not row.any():
             raise UsageError("a vector of zeros has no direction", where=f"vector of {name!r}")

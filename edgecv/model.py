@@ -158,7 +158,7 @@ class Model:
         """
         # A numpy scalar is taken as the number that it holds.
         given = {
-            key: value.item() if hasattr(value, "item") else value
+            key: value.item() if hasattr(value, "item") and not value.ndim else value
             for key, value in options.items()
             if value is not None
         }

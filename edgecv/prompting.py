@@ -1,8 +1,6 @@
 """Masks of what a user points at: the SAM family, as an encoder and a decoder.
 
-    from edgecv.prompting import load_segmenter
-
-    with load_segmenter("encoder.onnx", "decoder.onnx") as segmenter:
+    with edgecv.load_segmenter("encoder.onnx", "decoder.onnx") as segmenter:
         session = segmenter.set_image("image.jpg")
         found = session.predict(points=[[320, 200]])
         found = session.predict(points=[[320, 200], [90, 40]], labels=[1, 0], mask=found.logits[0])
@@ -167,8 +165,9 @@ class Segmenter:
         tensor, fit = self._preprocessor.prepare(pixels)
         rows, columns = fit.resized_hw
         # The border is 0 after the normalisation, which is no one grey level before it.
+        q = self._encoder.inputs[0].quantization
         inner = tensor[0] if self._preprocessor.planar else tensor[0].transpose(2, 0, 1)
-        inner[:, rows:] = inner[:, :, columns:] = 0
+        inner[:, rows:] = inner[:, :, columns:] = 0 if q is None else q.zero_point
         outputs = self._encoder.run({self._encoder.inputs[0].name: tensor})
         carried = {
             self._alias.get(spec.name, spec.name): dequantize(spec, outputs[spec.name])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecv.errors import UsageError
 from edgecv.head import HeadResult
 from edgecv.record import Record
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
-from edgecv.results.embedding import Embedding
+
+if TYPE_CHECKING:
+    from edgecv.results.embedding import Embedding
 
 
 class Timings(Record):
@@ -87,6 +89,8 @@ class Result(Record):
         Raises:
             UsageError: the model does something else.
         """
+        from edgecv.results.embedding import Embedding  # late: loaded already if it is one
+
         if not isinstance(self.value, Embedding):
             raise UsageError(
                 "this model does not embed",

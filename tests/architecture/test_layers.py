@@ -19,8 +19,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up; a module may import from its own line (unless it is a plug-in) and from below.
 LAYERS = [
     ["errors", "plugins", "record", "types"],
-    ["boxes", "geometry", "masks", "prompts", "npy", "flatbuffer", "schema", "members", "host", "hints",
-     "image_files",
+    ["boxes", "geometry", "masks", "flatbuffer", "schema", "members", "host", "hints",
+     "image_files", "npy", "prompts",
      "exif", "session", "onnx_file", "onnx_metadata", "external_data", "image_header", "card"],
     ["manifest", "results"],
     ["bundle", "codecs", "foreign", "head", "truth", "metric", "sink"],

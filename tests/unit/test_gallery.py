@@ -110,6 +110,7 @@ def test_the_search_is_exact(seed: int, count: int, top_k: int) -> None:
         ("a", [0, 0], "a vector of zeros has no direction"),
         ("", [1, 2], "expected 1 to 1024 characters; got ''"),
         ("x" * 1025, [1, 2], "expected 1 to 1024 characters"),
+        ("\udcff", [1, 2], "not text that can be written"),
     ],
 )
 def test_what_cannot_be_added(name: str, vector: Any, message: str) -> None:

@@ -13,7 +13,14 @@ import edgecv
 from edgecv import npy
 from edgecv.bundle import open_bundle
 from edgecv.bundle_writer import file_entry, write_bundle
-from edgecv.errors import BundleError, EdgecvError, IntegrityError, ManifestError, UsageError
+from edgecv.errors import (
+    BundleError,
+    EdgecvError,
+    HeadError,
+    IntegrityError,
+    ManifestError,
+    UsageError,
+)
 from edgecv.hints import Hints
 from edgecv.manifest import HeadSpec, parse
 from edgecv.packing import pack
@@ -57,6 +64,17 @@ def test_a_packed_model_is_the_bare_model(tmp_path: Path, tower: Path, name: str
         assert bundle.manifest.head.options == {"logit_scale": 10.0}
         assert parse(bundle.manifest.to_json()) == bundle.manifest
     assert command("verify", path).status == 0
+
+
+def test_other_classes_may_be_given_at_any_time(tmp_path: Path, tower: Path) -> None:
+    path = pack([tower], tmp_path / "b.edgecv", hints=hints(), trusted=True)
+    red = models.image(color=(0, 0, 255))
+    with edgecv.load(path) as model:
+        other = model.with_options(class_embeddings=CLASSES[::-1].copy())
+        assert [m(red).classes.class_id[0] for m in (model, other)] == [0, 2]
+        assert model.with_options(top_k=np.int64(1))(red).classes.class_id.tolist() == [0]
+        with pytest.raises(HeadError, match="rows of length 1"):
+            model.with_options(class_embeddings=CLASSES * 2)
 
 
 def test_the_command_line_takes_arrays(tmp_path: Path, tower: Path) -> None:

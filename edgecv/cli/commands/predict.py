@@ -16,7 +16,6 @@ from edgecv.errors import ImageError, UsageError
 from edgecv.model import Model
 from edgecv.result import Result
 from edgecv.results.detections import Detections
-from edgecv.results.embedding import Embedding
 
 
 @click.command("predict")
@@ -96,7 +95,7 @@ def _sentence(result: Result, model: Model) -> str:
         found = ", ".join(f"{n}x {_name(model, c)}" for c, n in counts.most_common()) or "nothing"
         if value.dropped:
             found += f" ({value.dropped} dropped: beyond a bound, or not finite)"
-    elif isinstance(value, Embedding):
+    elif model.task == "embed":
         found = f"a vector of {len(value)} numbers"
     else:
         found = ", ".join(f"{_name(model, c)} {s:.2f}" for c, s in list(result.classes)[:3])
