@@ -1,8 +1,8 @@
 """A local folder with a Hugging Face model: ``hf:FOLDER``, holding config.json and its weights.
 
-Image classification, detection of the RT-DETR and D-FINE kind, and semantic segmentation of the
-SegFormer kind. Nothing is downloaded and no code of the folder is run; how pixels are prepared is
-read from its preprocessor_config.json.
+Image classification, detection of the RT-DETR and D-FINE kind, semantic segmentation of the
+SegFormer kind, and embeddings (DINOv2 and other models with a pooled output). Nothing is downloaded
+and no code of the folder is run; how pixels are prepared is read from its preprocessor_config.json.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _KINDS = {
     "ForImageClassification": ("AutoModelForImageClassification", "classify", ("logits",)),
     "ForObjectDetection": ("AutoModelForObjectDetection", "detect", ("logits", "pred_boxes")),
     "ForSemanticSegmentation": ("AutoModelForSemanticSegmentation", "semantic", ("logits",)),
+    "Model": ("AutoModel", "embed", ("pooler_output",)),
 }
 _QUERY_DETECTORS = ("rt_detr", "rt_detr_v2", "d_fine", "deimv2")
 
@@ -84,13 +85,17 @@ def _kind(config: dict[str, Any], where: str) -> tuple[str, str]:
     listed = config.get("architectures") or [""]
     architecture = str(listed[0])
     for ending in _KINDS:
-        if architecture.endswith(ending):
+        # Of bare models those with channels of their own take an image, and an image alone.
+        if architecture.endswith(ending) and (ending != "Model" or "num_channels" in config):
             return architecture, ending
     raise SourceError(
         "cannot be converted",
         where=f"{where}: config.json: architectures",
         expected="a class whose name ends with " + ", ".join(_KINDS),
         got=repr(architecture),
+        remedy="its image tower can, with classes: zero-shot:FOLDER?labels=FILE"
+        if "text_config" in config
+        else None,
     )
 
 
@@ -116,6 +121,8 @@ def _images_only(model: nn.Module, outputs: tuple[str, ...], queries: bool) -> n
 
 
 def _head(task: str, queries: bool) -> dict[str, Any]:
+    if task == "embed":
+        return {"head": "embed"}
     if task == "classify":
         return {"head": "softmax", "head_options": {"logits": True}}
     if queries and "detr" in plugins.names("heads"):

@@ -5,6 +5,7 @@ Weights are random and the models tiny; needs ``transformers``, and downloads no
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,7 @@ def test_labels_that_cannot_be_meant(folder: Path, tmp_path: Path) -> None:
             open_source(Request(f"zero-shot:{folder}?labels={tmp_path / 'l.txt'}"))
 
 
-@pytest.mark.parametrize("pooling", ["pooler", "cls", "mean"])
-def test_dinov2_embeddings(tmp_path: Path, pooling: str) -> None:
+def dinov2() -> Any:
     from transformers import Dinov2Config, Dinov2Model
 
     torch.manual_seed(1)
@@ -149,6 +149,38 @@ def test_dinov2_embeddings(tmp_path: Path, pooling: str) -> None:
                 value.copy_(torch.randn_like(value) * 0.3)
             elif value.dim() == 1:
                 value.add_(torch.randn_like(value) * 0.1)
+    return net
+
+
+def check_direction(vector: Any, expected: Any) -> None:
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+    assert vector @ expected / np.linalg.norm(expected) >= 0.9999
+
+
+def test_a_dinov2_folder(tmp_path: Path) -> None:
+    net = dinov2()
+    net.save_pretrained(tmp_path / "dino")
+    (tmp_path / "dino" / "preprocessor_config.json").write_text(json.dumps(towers.SETTINGS))
+    path = convert(
+        f"hf:{tmp_path / 'dino'}", tmp_path / "d.edgecv", to=("onnx",), precision=("fp32",)
+    ).path
+    with edgecv.load(path) as model:
+        assert (model.task, model.head) == ("embed", "embed")
+        for image in images():
+            with torch.no_grad():
+                expected = net(pixel_values=pixel_values(image)).pooler_output[0].numpy()
+            check_direction(model(image).embedding.vector, expected)
+
+
+def test_two_towers_are_no_embedding_of_an_image(folder: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be converted") as caught:
+        open_source(Request(f"hf:{folder}"))
+    assert "zero-shot:FOLDER?labels=FILE" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("pooling", ["pooler", "cls", "mean"])
+def test_dinov2_embeddings(tmp_path: Path, pooling: str) -> None:
+    net = dinov2()
 
     class Tower(torch.nn.Module):
         def __init__(self) -> None:
@@ -190,7 +222,7 @@ def test_dinov2_embeddings(tmp_path: Path, pooling: str) -> None:
                         "mean": tokens[1:].mean(0)}[pooling].numpy()  # fmt: skip
             vector = model(image).embedding.vector
             vectors.append(vector)
-            assert vector @ expected / np.linalg.norm(expected) >= 0.9999
+            check_direction(vector, expected)
     # Random weights must not put every image in one direction.
     assert np.min(np.array(vectors) @ np.array(vectors).T) < 0.95
     assert models.command("verify", path).status == 0

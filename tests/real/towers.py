@@ -7,6 +7,14 @@ from pathlib import Path
 from typing import Any
 
 SIDE = 32
+SETTINGS = {
+    "do_resize": True,
+    "size": {"height": SIDE, "width": SIDE},
+    "do_normalize": True,
+    "image_mean": [0.5, 0.4, 0.3],
+    "image_std": [0.2, 0.25, 0.3],
+    "resample": 2,
+}
 WORDS = ["a", "photo", "of", "this", "is", "cat", "dog", "red", "car", "tree", ".", "This"]
 
 
@@ -46,8 +54,5 @@ def save(folder: Path, family: str) -> Any:
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token="<pad>", eos_token="<end>", unk_token="<unk>"
     ).save_pretrained(folder)
-    settings = {"do_resize": True, "size": {"height": SIDE, "width": SIDE}, "do_normalize": True,
-                "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.25, 0.3],
-                "resample": 2}  # fmt: skip
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    (folder / "preprocessor_config.json").write_text(json.dumps(SETTINGS))
     return model
