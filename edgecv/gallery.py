@@ -82,7 +82,8 @@ class Gallery:
         self.dimension, self.model_key, self.model_name = dimension, model_key, model_name
         self._names: list[str] = []
         self._vectors: Float32 = np.zeros((0, dimension), np.float32)
-        # Of each distinct name its place among them, and of each vector the place of its name.
+        # The distinct names, the place of each, and of each vector the place of its name.
+        self._distinct: list[str] = []
         self._places: dict[str, int] = {}
         self._ids: Array = np.zeros(0, np.int64)
 
@@ -108,7 +109,7 @@ class Gallery:
     @property
     def names(self) -> tuple[str, ...]:
         """The names, each once, in the order in which they were first added."""
-        return tuple(self._places)
+        return tuple(self._distinct)
 
     def add(self, name: str, vector: Float32 | Embedding) -> None:
         """Add a vector; several may have one name.
@@ -142,7 +143,10 @@ class Gallery:
             self._vectors = np.resize(self._vectors, (room, self.dimension))
             self._ids = np.resize(self._ids, room)
         self._vectors[count] = row
-        self._ids[count] = self._places.setdefault(name, len(self._places))
+        if name not in self._places:
+            self._places[name] = len(self._distinct)
+            self._distinct.append(name)
+        self._ids[count] = self._places[name]
         self._names.append(name)
 
     def add_image(self, name: str, model: Model, image: ImageLike) -> None:
@@ -167,7 +171,8 @@ class Gallery:
     def _fill(self, names: list[str], vectors: Float32) -> None:
         """Take over names and as many vectors of length 1."""
         self._names, self._vectors = names, vectors
-        self._places = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        self._distinct = list(dict.fromkeys(names))
+        self._places = {name: i for i, name in enumerate(self._distinct)}
         self._ids = np.array([self._places[name] for name in names], np.int64)
 
     def search(
@@ -197,15 +202,16 @@ class Gallery:
         if not count or not row.any() or not top_k:
             return []
         scores = np.clip(self._vectors[:count] @ row, -1, 1)
-        best = np.full(len(self._places), -np.inf, np.float32)
-        np.maximum.at(best, self._ids[:count], scores)
+        best = scores
+        if len(self._distinct) < count:
+            best = np.full(len(self._distinct), -np.inf, np.float32)
+            np.maximum.at(best, self._ids[:count], scores)
         found = np.flatnonzero(best >= threshold)
         if len(found) > top_k:
             limit = np.partition(best[found], len(found) - top_k)[len(found) - top_k]
             found = found[best[found] >= limit]
         found = found[np.argsort(-best[found], kind="stable")][:top_k]
-        names = self.names
-        return [Match(names[i], float(best[i])) for i in found]
+        return [Match(self._distinct[i], float(best[i])) for i in found]
 
     def search_image(
         self, model: Model, image: ImageLike, top_k: int = 5, threshold: float = -1.0
