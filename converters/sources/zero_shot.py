@@ -6,9 +6,12 @@ used. The text tower stays behind: see `edgecv.converters.zero_shot`.
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs
 
+from edgecv import npy
 from edgecv.converters.hugging_face import NO_PROCESSOR, config_size, processor_hints, used_files
 from edgecv.converters.module_source import module_source, require_torch
 from edgecv.converters.source import Request, Source
@@ -48,7 +51,7 @@ def open_source(request: Request) -> Source:
     pixels, size = processor_hints(folder, request.text)
     name = folder.resolve().name
     family = found.config["model_type"]
-    return module_source(
+    source = module_source(
         found.tower,
         request,
         kind="zero_shot",
@@ -68,6 +71,10 @@ def open_source(request: Request) -> Source:
         files=used_files(folder),
         notes=() if pixels else (NO_PROCESSOR,),
     )
+    # The classes decide the results as much as the tower does.
+    digest = hashlib.sha256(f"{source.digest} {found.labels}".encode())
+    digest.update(npy.encode(found.head_options["class_embeddings"]))
+    return replace(source, digest=digest.hexdigest())
 
 
 def _lines(path: Path, where: str) -> list[str]:

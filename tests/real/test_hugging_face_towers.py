@@ -101,16 +101,21 @@ def test_zero_shot_classes(folder: Path, tmp_path: Path) -> None:
 def test_several_templates_are_averaged(folder: Path) -> None:
     labels = folder.parent / "labels.txt"
 
+    digests = set()
+
     def vectors(*templates: str) -> Any:
         more = "".join(f"&template={t}" for t in templates)
         source = open_source(Request(f"zero-shot:{folder}?labels={labels}{more}"))
         assert source.hints.head_options is not None
+        digests.add(source.digest)
         return source.hints.head_options["class_embeddings"]
 
     a, b, both = vectors("a {}"), vectors("photo of {}"), vectors("a {}", "photo of {}")
     assert not np.allclose(a, b, atol=0.05)
     expected = (a + b) / np.linalg.norm(a + b, axis=1, keepdims=True)
     np.testing.assert_allclose(both, expected, atol=1e-5)
+    # A conversion that goes on from earlier work must not take one for another.
+    assert len(digests) == 3
 
 
 @pytest.mark.parametrize(

@@ -264,11 +264,13 @@ def test_the_commands(tmp_path: Path, net: Path, pictures: Path) -> None:
     ran = command("gallery", "search", bundle, target, black)
     assert ran.out == f"{black}: nothing near enough\n"
     (pictures / "broken.png").write_bytes(b"x")
+    models.write_image(pictures / "black.png", color=(0, 0, 0))
     ran = command(
         "gallery", "build", bundle, pictures, "-o", target, "--force", "--name-by", "folder"
     )
     assert (ran.status, ran.out) == (1, f"{target}: 4 vectors of 1 names\n")
     assert "broken.png" in ran.err
+    assert "black.png: vector of 'pictures': a vector of zeros has no direction" in ran.err
     other = pack([net], tmp_path / "o.edgecv", hints=HINTS.replace(std=(1.0,)), trusted=True)
     ran = command("gallery", "search", other, target, query)
     assert (ran.status, "made by another model" in ran.err) == (2, True)

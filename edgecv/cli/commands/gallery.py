@@ -71,6 +71,9 @@ def build(
             except ImageError as error:
                 failures += 1
                 click.echo(f"error: {error}", err=True)
+            except UsageError as error:  # a vector of zeros, or a name that is no text
+                failures += 1
+                click.echo(f"error: {path}: {error}", err=True)
     if not len(gallery):
         raise UsageError("no image could be used", where=", ".join(sources))
     gallery.save(target)
