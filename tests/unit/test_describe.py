@@ -250,7 +250,7 @@ def test_a_model_that_no_head_fits() -> None:
 
 @pytest.mark.parametrize("task", ["segment", "pose", "obb"])
 def test_a_task_without_a_head(task: str) -> None:
-    with pytest.raises(UsageError, match=f"expected classify or detect; got '{task}'"):
+    with pytest.raises(UsageError, match=f"expected classify or detect.*; got '{task}'"):
         tell(YOLO, metadata=ultralytics(task=task))
     with pytest.raises(UsageError, match=f"got '{task}'"):
         tell(task=task)
@@ -264,7 +264,7 @@ def test_task_and_head_contradict() -> None:
 
 
 def test_an_unknown_head_lists_those_that_exist() -> None:
-    with pytest.raises(UsageError, match=r"expected one of .*yolox; got 'yolo99'"):
+    with pytest.raises(UsageError, match=r"expected one of .*yolox.*; got 'yolo99'"):
         tell(head="yolo99")
 
 
