@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import edgecv
-from edgecv import codecs, host
+from edgecv import codecs, head_arrays, host
 from edgecv.bench.interleaved import Timing
 from edgecv.bundle_writer import file_entry, write_bundle
 from edgecv.card import Card, Measurement, Provenance
@@ -21,7 +21,6 @@ from edgecv.describe import Description
 from edgecv.evaluation import Evaluation
 from edgecv.manifest import FileEntry, Golden, Manifest, Tolerance, Variant
 from edgecv.model import Model
-from edgecv.packing import portable
 from edgecv.types import Image
 
 ATTACHMENT = "conversion"
@@ -83,7 +82,7 @@ def write(shipment: Shipment, output: Path, *, overwrite: bool) -> Path:
         task=shipment.description.task,
         labels=shipment.description.labels,
         input=shipment.description.input,
-        head=portable(shipment.description.head),
+        head=head_arrays.store(shipment.description.head, members),
         variants=tuple(variants),
         golden=tuple(goldens),
         attachments={ATTACHMENT: file_entry(_MEMBER, report)},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgecv import head_arrays
 from edgecv.bundle_writer import file_entry, write_bundle
 from edgecv.converters.artifact import Artifact
 from edgecv.converters.workspace import Workspace
@@ -14,7 +15,6 @@ from edgecv.engines import load_backend
 from edgecv.loading import load
 from edgecv.manifest import Manifest, Variant
 from edgecv.model import Model
-from edgecv.packing import portable
 from edgecv.probe import probe
 from edgecv.types import SessionOptions
 
@@ -79,12 +79,13 @@ class Candidates:
             inputs, outputs = tensors(session.inputs), tensors(session.outputs)
         finally:
             session.close()
-        members = {f"models/{variant_id}{path.suffix}": path for path in artifact.files}
+        files = {f"models/{variant_id}{path.suffix}": path for path in artifact.files}
+        members: dict[str, Path | bytes] = {**files}
         variant = Variant(
             id=variant_id,
             backend=artifact.backend,
             precision=artifact.precision,
-            files=tuple(file_entry(member, path) for member, path in members.items()),
+            files=tuple(file_entry(member, path) for member, path in files.items()),
             inputs=inputs,
             outputs=outputs,
             layout=artifact.layout,
@@ -97,7 +98,7 @@ class Candidates:
             task=found.task,
             labels=found.labels,
             input=found.input,
-            head=portable(found.head),
+            head=head_arrays.store(found.head, members),
             variants=(variant,),
         )
         folder = self.workspace.folder("candidates") / variant_id

@@ -86,7 +86,9 @@ class Judge:
         self.as_it_is = Recipe(
             precision=precision, calibrator="minmax" if precision == "fp32" else "as it is"
         )
-        self.metric: str = plugins.load("metrics", task).NAMES[0]
+        # A task that nothing measures is converted in float, without data.
+        measured = task in plugins.names("metrics")
+        self.metric: str = plugins.load("metrics", task).NAMES[0] if measured else "none"
 
     def trial(self, flavour: Flavour, recipe: Recipe) -> Trial:
         """Make a trial's file; where that fails, the trial says why and has no file."""

@@ -24,7 +24,8 @@ class Request:
     """What the user wants to be converted.
 
     Attributes:
-        spec: a path, ``module:function``, ``timm:NAME``, ``hf:FOLDER``, or a torch module.
+        spec: a path, ``module:function``, ``timm:NAME``, ``hf:FOLDER``,
+            ``zero-shot:FOLDER?labels=FILE``, or a torch module.
         input_hw: (height, width) to convert for; None takes the source's own.
         architecture: ``module:function`` that makes the module which a state dict is for.
         trust_pickle: the user says that pickles in the source may run their code.
@@ -131,7 +132,8 @@ def open_source(request: Request) -> Source:
         else "this is nothing that can be converted",
         where=request.text,
         expected="a model file (.onnx, .xml, .tflite, .pt, .pt2, .safetensors), an Ultralytics "
-        ".yaml, package.module:function, timm:NAME or hf:FOLDER",
+        ".yaml, package.module:function, timm:NAME, hf:FOLDER or "
+        "zero-shot:FOLDER?labels=FILE",
     )
 
 

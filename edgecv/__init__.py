@@ -20,13 +20,16 @@ from edgecv.errors import EdgecvError
 if TYPE_CHECKING:
     from edgecv.bundle import Bundle, open_bundle
     from edgecv.crew import Plan
+    from edgecv.gallery import Gallery
     from edgecv.hints import Hints
     from edgecv.loading import load
     from edgecv.manifest import Manifest
     from edgecv.model import Model
+    from edgecv.prompting import load_segmenter
     from edgecv.result import Result
     from edgecv.results.classes import Classes
     from edgecv.results.detections import Detections
+    from edgecv.results.embedding import Embedding
     from edgecv.streaming import stream
     from edgecv.streaming_async import astream
     from edgecv.throughput import predict_all
@@ -38,7 +41,9 @@ _HOMES = {
     "Bundle": "edgecv.bundle",
     "Classes": "edgecv.results.classes",
     "Detections": "edgecv.results.detections",
+    "Embedding": "edgecv.results.embedding",
     "Frame": "edgecv.types",
+    "Gallery": "edgecv.gallery",
     "Hints": "edgecv.hints",
     "Manifest": "edgecv.manifest",
     "Model": "edgecv.model",
@@ -46,6 +51,7 @@ _HOMES = {
     "Result": "edgecv.result",
     "astream": "edgecv.streaming_async",
     "load": "edgecv.loading",
+    "load_segmenter": "edgecv.prompting",
     "open_bundle": "edgecv.bundle",
     "predict_all": "edgecv.throughput",
     "stream": "edgecv.streaming",
@@ -56,7 +62,9 @@ __all__ = [
     "Classes",
     "Detections",
     "EdgecvError",
+    "Embedding",
     "Frame",
+    "Gallery",
     "Hints",
     "Manifest",
     "Model",
@@ -64,6 +72,7 @@ __all__ = [
     "Result",
     "astream",
     "load",
+    "load_segmenter",
     "open_bundle",
     "predict_all",
     "stream",

@@ -79,16 +79,16 @@ def write_bundle(
             remedy="--force replaces an archive; a folder must be removed by hand",
         )
     members: dict[str, Path | bytes] = {MANIFEST: encoded, **contents}
-    with _all_or_nothing(target, folder=not archive) as draft:
+    with all_or_nothing(target, folder=not archive) as draft:
         if archive:
-            _write_archive(draft, members)
+            write_archive(draft, members)
         else:
             _write_folder(draft, members)
     return target
 
 
 @contextmanager
-def _all_or_nothing(target: Path, *, folder: bool) -> Iterator[Path]:
+def all_or_nothing(target: Path, *, folder: bool) -> Iterator[Path]:
     """Yield a draft beside the target, and rename it into place when all went well."""
     parent = target.parent
     try:
@@ -115,7 +115,13 @@ def _all_or_nothing(target: Path, *, folder: bool) -> Iterator[Path]:
         shutil.rmtree(room, ignore_errors=True)
 
 
-def _write_archive(draft: Path, members: Mapping[str, Path | bytes]) -> None:
+def write_archive(draft: Path, members: Mapping[str, Path | bytes]) -> None:
+    """Write a new zip of stored members, aligned and without times, as `edgecv.members` reads it.
+
+    Args:
+        draft: does not exist yet.
+        members: member name -> file to copy, or bytes.
+    """
     with draft.open("xb") as file:
         with zipfile.ZipFile(file, "w", allowZip64=False) as archive:
             for member, content in members.items():

@@ -18,6 +18,7 @@
     ├── StreamError             a source of frames that cannot be opened, or failed for good
     │   └── StreamRefusedError      one that trying again does not help
     ├── SinkError               results that cannot be delivered
+    ├── GalleryError            a file of named vectors that is broken, or full
     ├── DatasetError            labels or images of an evaluation set
     ├── ConversionError         a model that could not be converted, or must not be shipped
     │   ├── SourceError             a source model that cannot be read
@@ -154,6 +155,10 @@ class StreamRefusedError(StreamError):
 
 class SinkError(EdgecvError):
     """Results cannot be delivered where they are meant to go."""
+
+
+class GalleryError(EdgecvError):
+    """A gallery that is broken, or full."""
 
 
 class DatasetError(EdgecvError):

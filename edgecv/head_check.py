@@ -66,6 +66,8 @@ def _word(hint: Any) -> str:
         return " or ".join(map(_word, get_args(hint)))
     if get_origin(hint) is tuple:
         return f"a list, each {_word(get_args(hint)[0])}"
+    if hint is np.ndarray:
+        return "an array (--head-array)"
     return _WORDS.get(hint, str(hint))
 
 

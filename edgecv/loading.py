@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +16,7 @@ from edgecv.bundle import is_bundle, open_bundle
 from edgecv.engines import choose_backend, find_model_file, gather, load_backend, why_not
 from edgecv.errors import BackendMissingError, InferenceError, ManifestError, UsageError
 from edgecv.hints import Hints
-from edgecv.manifest import Manifest, Variant
+from edgecv.manifest import Input, Manifest, Variant
 from edgecv.types import ModelSource, Session, SessionOptions, TensorSpec
 
 if TYPE_CHECKING:
@@ -122,6 +124,7 @@ def _load_file(
             skipped=(),
             input=found.input,
             notes=found.notes,
+            fingerprint=lambda: _fingerprint(map(_file_hash, source.parts.values()), found.input),
         )
         return Model(
             session,
@@ -159,6 +162,11 @@ def _load_bundle(
             from edgecv.model import Model
 
             _check_tensors(session, variant, f"{path}: variant {variant.id}")
+            head = manifest.head
+            if head.arrays:
+                from edgecv import head_arrays
+
+                head = head_arrays.read(bundle, session.outputs)
             info = partial(
                 model_info,
                 model_bytes=source.size_bytes,
@@ -170,10 +178,13 @@ def _load_bundle(
                 chosen_by="caller" if variant_id or backend else "order",
                 skipped=skipped,
                 input=manifest.input,
+                fingerprint=lambda: _fingerprint(
+                    (entry.sha256 for v in manifest.variants for entry in v.files), manifest.input
+                ),
             )
             return Model(
                 session,
-                manifest.head,
+                head,
                 manifest.labels,
                 manifest.input,
                 info,
@@ -309,8 +320,26 @@ def _like(recorded: TensorSpec, found: TensorSpec) -> bool:
     return all(a == b or None in (a, b) for a, b in pairs)
 
 
+def _fingerprint(hashes: Iterable[str], spec: Input) -> str:
+    """Hash what decides a model's results, whatever reads them."""
+    said = {"files": sorted(set(hashes)), "input": spec.to_dict()}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _file_hash(part: Path | memoryview) -> str:
+    if isinstance(part, memoryview):
+        return hashlib.sha256(part).hexdigest()
+    with part.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def model_info(
-    session: Session, *, model_bytes: int, notes: tuple[str, ...] = (), **facts: Any
+    session: Session,
+    *,
+    model_bytes: int,
+    notes: tuple[str, ...] = (),
+    fingerprint: Callable[[], str] = str,
+    **facts: Any,
 ) -> ModelInfo:
     """Join what the caller knows with what the session reads back."""
     from edgecv.model_info import ModelInfo
@@ -327,4 +356,5 @@ def model_info(
         outputs=tuple(map(str, session.outputs)),
         model_bytes=model_bytes,
         notes=(*notes, *read_back.notes),
+        fingerprint=fingerprint(),
     )

@@ -91,10 +91,12 @@ class HeadSpec(Record, kw_only=True):
     Attributes:
         name: a plug-in in ``heads/``.
         options: fields of that head's ``Options``, without ``input_hw``.
+        arrays: further fields of it that are arrays, each an ``.npy`` file of the bundle.
     """
 
     name: Identifier
     options: dict[str, Any] = field(default_factory=dict)
+    arrays: Annotated[dict[str, FileEntry], _identifiers] = field(default_factory=dict)
 
 
 class Quant(Record, kw_only=True):
@@ -219,6 +221,7 @@ class Manifest(Record, kw_only=True):
         """List every file of the bundle but the manifest, in order; shared files occur again."""
         listed = [entry for variant in self.variants for entry in variant.files]
         listed += [golden.image for golden in self.golden]
+        listed += self.head.arrays.values()
         return listed + list(self.attachments.values())
 
     def variant(self, variant_id: str) -> Variant:
@@ -288,6 +291,8 @@ def parse(data: bytes, where: str = MANIFEST) -> Manifest:
 
 def _check_consistency(manifest: Manifest, where: str) -> None:
     """Check what no field can say alone: unique ids, known ids, one hash a path."""
+    for name in manifest.head.arrays.keys() & manifest.head.options.keys():
+        raise ManifestError("said twice", where=f"{where}: head.options.{name}")
     ids = [variant.id for variant in manifest.variants]
     for i, name in enumerate(ids):
         if name in ids[:i]:

@@ -28,6 +28,8 @@ class ModelInfo(Record):
         inputs: the engine's input tensors, as text.
         outputs: the engine's output tensors, as text.
         model_bytes: size of the variant's files.
+        fingerprint: sha256 over what decides the results but for the head: the model files (of a
+            bundle those of all variants) and how pixels are prepared.
         notes: facts that a user should see.
     """
 
@@ -48,6 +50,7 @@ class ModelInfo(Record):
     outputs: tuple[str, ...]
     model_bytes: int
     notes: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Make the object that ``edgecv info --json`` prints."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import edgecv
+from edgecv import head_arrays
 from edgecv.bundle_writer import file_entry, write_bundle
 from edgecv.card import Card, Provenance
 from edgecv.describe import Description, describe, tensors
@@ -19,7 +20,7 @@ from edgecv.errors import UsageError
 from edgecv.hints import Hints
 from edgecv.interchange import unpacked
 from edgecv.loading import model_info
-from edgecv.manifest import Golden, HeadSpec, Manifest, Tolerance, Variant
+from edgecv.manifest import Golden, Manifest, Tolerance, Variant
 from edgecv.model import Model
 from edgecv.record import Record
 from edgecv.types import ModelSource, Session, SessionOptions
@@ -110,7 +111,7 @@ def _pack(
             task=first.task,
             labels=first.labels,
             input=first.input,
-            head=portable(first.head),
+            head=head_arrays.store(first.head, contents),
             variants=tuple(_variant(draft) for draft in drafts),
             golden=tuple(samples),
             provenance=_provenance(drafts),
@@ -175,12 +176,6 @@ def _differing(a: Any, b: Any) -> tuple[str, str]:
         ", ".join(f"{name} {x}" for name, x, _ in unequal),
         ", ".join(f"{name} {y}" for name, _, y in unequal),
     )
-
-
-def portable(head: HeadSpec) -> HeadSpec:
-    """Turn tuples of options into what JSON gives back."""
-    options = {k: list(v) if isinstance(v, tuple) else v for k, v in head.options.items()}
-    return head.replace(options=options)
 
 
 def _place(drafts: Sequence[_Draft]) -> dict[str, Path | bytes]:

@@ -118,6 +118,8 @@ def _same(a: Any, b: Any) -> bool:
         import numpy as np
 
         return bool(np.array_equal(a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(value, b[key]) for key, value in a.items())
     return bool(a == b)
 
 

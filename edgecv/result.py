@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgecv.errors import UsageError
 from edgecv.head import HeadResult
@@ -14,7 +14,10 @@ from edgecv.results.detections import Detections
 if TYPE_CHECKING:
     from edgecv.results.anomaly import AnomalyMap
     from edgecv.results.depth import DepthMap
+    from edgecv.results.embedding import Embedding
     from edgecv.results.semantic import SemanticMap
+
+T = TypeVar("T")
 
 
 class Timings(Record):
@@ -58,19 +61,12 @@ class Result(Record):
 
     @property
     def detections(self) -> Detections:
-        """Boxes, scores and classes of a detection model.
+        """Boxes, scores and classes, with masks, keypoints or rotations if the model tells them.
 
         Raises:
             UsageError: the model does something else.
         """
-        if not isinstance(self.value, Detections):
-            raise UsageError(
-                "this model does not detect",
-                where="result.detections",
-                got=type(self.value).__name__,
-                remedy="use result.value, or the property of the model's own task",
-            )
-        return self.value
+        return self._as(Detections, "detections", "this model does not detect")
 
     @property
     def classes(self) -> Classes:
@@ -79,14 +75,7 @@ class Result(Record):
         Raises:
             UsageError: the model does something else.
         """
-        if not isinstance(self.value, Classes):
-            raise UsageError(
-                "this model does not classify",
-                where="result.classes",
-                got=type(self.value).__name__,
-                remedy="use result.value, or the property of the model's own task",
-            )
-        return self.value
+        return self._as(Classes, "classes", "this model does not classify")
 
     @property
     def semantic(self) -> SemanticMap:
@@ -95,16 +84,9 @@ class Result(Record):
         Raises:
             UsageError: the model does something else.
         """
-        from edgecv.results.semantic import SemanticMap
+        from edgecv.results.semantic import SemanticMap  # late, as below: loaded if it is one
 
-        if not isinstance(self.value, SemanticMap):
-            raise UsageError(
-                "this model does not tell the class of each pixel",
-                where="result.semantic",
-                got=type(self.value).__name__,
-                remedy="use result.value, or the property of the model's own task",
-            )
-        return self.value
+        return self._as(SemanticMap, "semantic", "this model does not tell the class of each pixel")
 
     @property
     def depth(self) -> DepthMap:
@@ -115,14 +97,7 @@ class Result(Record):
         """
         from edgecv.results.depth import DepthMap
 
-        if not isinstance(self.value, DepthMap):
-            raise UsageError(
-                "this model does not tell depth",
-                where="result.depth",
-                got=type(self.value).__name__,
-                remedy="use result.value, or the property of the model's own task",
-            )
-        return self.value
+        return self._as(DepthMap, "depth", "this model does not tell depth")
 
     @property
     def anomaly(self) -> AnomalyMap:
@@ -133,10 +108,24 @@ class Result(Record):
         """
         from edgecv.results.anomaly import AnomalyMap
 
-        if not isinstance(self.value, AnomalyMap):
+        return self._as(AnomalyMap, "anomaly", "this model does not look for anomalies")
+
+    @property
+    def embedding(self) -> Embedding:
+        """The vector of an embedding model.
+
+        Raises:
+            UsageError: the model does something else.
+        """
+        from edgecv.results.embedding import Embedding
+
+        return self._as(Embedding, "embedding", "this model does not embed")
+
+    def _as(self, kind: type[T], name: str, otherwise: str) -> T:
+        if not isinstance(self.value, kind):
             raise UsageError(
-                "this model does not look for anomalies",
-                where="result.anomaly",
+                otherwise,
+                where=f"result.{name}",
                 got=type(self.value).__name__,
                 remedy="use result.value, or the property of the model's own task",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -45,6 +45,8 @@ _HINTS = (
                  help="Which head decodes the outputs."),
     click.option("--head-option", "head_options", multiple=True, metavar="KEY=VALUE",
                  help="Option of the head; the value is JSON or plain text. May be repeated."),
+    click.option("--head-array", "head_arrays", multiple=True, metavar="KEY=FILE.npy",
+                 help="Option of the head that is an array. May be repeated."),
     click.option("--from", "foreign", type=click.Choice(plugins.names("foreign")),
                  help="Whose metadata in or beside the file are read; default: any that is there."),
     click.option("--task", help="What the model does, such as detect or classify."),
@@ -98,7 +100,11 @@ def hint_options(command: F) -> F:
         kwargs["hints"] = Hints(
             origin="option",
             head=kwargs.pop("head"),
-            head_options=key_values(kwargs.pop("head_options"), "--head-option") or None,
+            head_options={
+                **key_values(kwargs.pop("head_options"), "--head-option"),
+                **_head_arrays(kwargs.pop("head_arrays")),
+            }
+            or None,
             labels=_labels(kwargs.pop("labels")),
             size_hw=kwargs.pop("size"),
             **{
@@ -159,15 +165,29 @@ def model_options(command: F) -> F:
 def key_values(pairs: tuple[str, ...], option: str) -> dict[str, Any]:
     """Read what a repeated option says, ``KEY=VALUE``; a value is JSON or plain text."""
     options: dict[str, Any] = {}
-    for pair in pairs:
-        key, separator, text = pair.partition("=")
-        if not separator:
-            raise UsageError("", where=option, expected="KEY=VALUE", got=repr(pair))
+    for key, text in _pairs(pairs, option, "KEY=VALUE"):
         try:
             options[key] = json.loads(text)
         except ValueError:
             options[key] = text
     return options
+
+
+def _head_arrays(pairs: tuple[str, ...]) -> dict[str, Any]:
+    found = list(_pairs(pairs, "--head-array", "KEY=FILE.npy"))
+    if not found:
+        return {}
+    from edgecv.head_arrays import read_file
+
+    return {key: read_file(Path(text)) for key, text in found}
+
+
+def _pairs(pairs: tuple[str, ...], where: str, expected: str) -> Iterator[tuple[str, str]]:
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator:
+            raise UsageError("", where=where, expected=expected, got=repr(pair))
+        yield key, text
 
 
 def _labels(path: Path | None) -> tuple[str, ...] | None:

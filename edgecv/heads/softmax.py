@@ -104,7 +104,7 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Classes:
     scores = _softmax(values, high) if logits else values
     if options.background is not None:
         scores = _without(scores, options.background)
-    return _top(scores, options.top_k)
+    return Classes.top(scores, options.top_k)
 
 
 def _softmax(values: Float32, high: float) -> Float32:
@@ -125,14 +125,3 @@ def _without(scores: Float32, background: int) -> Float32:
     scores = scores.copy()
     scores[background] = -np.inf
     return scores
-
-
-def _top(scores: Float32, count: int) -> Classes:
-    count = max(0, min(count, int(np.count_nonzero(scores > -np.inf))))
-    if count == 0:
-        return Classes()
-    # Everything at least as good as the last one wanted; then only those are sorted.
-    limit = np.partition(scores, scores.size - count)[scores.size - count]
-    best = np.flatnonzero(scores >= limit)
-    best = best[np.argsort(-scores[best], kind="stable")][:count]
-    return Classes(best.astype(np.int32), scores[best])

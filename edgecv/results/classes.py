@@ -35,6 +35,23 @@ class Classes(Record):
                 f"got {self.class_id.shape} and {self.score.shape}"
             )
 
+    @classmethod
+    def top(cls, scores: Float32, count: int) -> Classes:
+        """Rank classes by their scores; equal ones come in the order of their ids.
+
+        Args:
+            scores: (C,) float32 by class id, not NaN; those at -inf are never listed.
+            count: at most so many are.
+        """
+        count = max(0, min(count, int(np.count_nonzero(scores > -np.inf))))
+        if count == 0:
+            return cls()
+        # Everything at least as good as the last one wanted; then only those are sorted.
+        limit = np.partition(scores, scores.size - count)[scores.size - count]
+        best = np.flatnonzero(scores >= limit)
+        best = best[np.argsort(-scores[best], kind="stable")][:count]
+        return cls(best.astype(np.int32), scores[best])
+
     def __len__(self) -> int:
         return len(self.score)
 

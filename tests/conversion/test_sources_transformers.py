@@ -97,7 +97,7 @@ def test_a_query_detector(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architectures": ["BertModel"]}, "expected a class whose name ends with"),
+        ({"architectures": ["BertForMaskedLM"]}, "expected a class whose name ends with"),
         ({"architectures": None}, "architectures"),
         ({"hidden_sizes": [8, 24]}, "transformers cannot open it|weights are missing"),
         ({"depths": [1, 2]}, "weights are missing: got .*resnet"),

@@ -46,6 +46,7 @@ def test_what_the_options_say_is_in_the_manifest(tmp_path: Path) -> None:
     assert (said["card"]["license"], said["card"]["description"]) == ("MIT", "Words.")
     assert said["head"] == {
         "name": "end2end", "options": {"confidence": 0.7, "iou": 0.4, "max_detections": 9},
+        "arrays": {},
     }  # fmt: skip
     assert said["input"]["resize"] == "stretch"
     assert said["input"]["color"] == "bgr"

@@ -195,7 +195,8 @@ def command(
     """Convert SOURCE, quantize it, prove what came out, and bundle what is good.
 
     SOURCE is a model file (.onnx, .xml, .tflite, TorchScript, torch.export, a state dict with
-    --arch), an Ultralytics .pt or .yaml, PACKAGE.MODULE:FUNCTION, timm:NAME or hf:FOLDER.
+    --arch), an Ultralytics .pt or .yaml, PACKAGE.MODULE:FUNCTION, timm:NAME, hf:FOLDER or
+    zero-shot:FOLDER?labels=FILE.
 
     For each format the ladder goes from full int8 down to floats; a variant is shipped if it loses
     at most --max-drop points on the validation images and is faster here than what is more precise.

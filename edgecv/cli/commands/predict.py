@@ -105,6 +105,8 @@ def _sentence(result: Result, model: Model) -> str:
         found = ", ".join(f"{_name(model, c)} {s:.2f}" for c, s in list(value)[:3])
     elif model.task in _MAPS:
         found = _map_sentence(value, model, height * width)
+    elif model.task == "embed":
+        found = f"a vector of {len(value)} numbers"
     else:
         found = model.task
     return f"{result.source} {width}x{height}: {found} ({result.timings_ms.total:.1f} ms)"
