@@ -24,7 +24,7 @@ from edgecv.errors import UsageError
 from edgecv.geometry import Geometry
 from edgecv.manifest import Input
 from edgecv.masks import Masks
-from edgecv.model import ImageLike, pixels_of
+from edgecv.model import ImageLike, read_pixels
 from edgecv.output_check import dequantize
 from edgecv.preprocess import Preprocessor
 from edgecv.prompt_decoder import Answer, PromptDecoder
@@ -161,7 +161,7 @@ class Segmenter:
             ImageError: it is not a usable image.
             InferenceError: the engine failed, or the segmenter is closed.
         """
-        pixels, _ = pixels_of(image, limits)
+        pixels, _ = read_pixels(image, limits)
         tensor, fit = self._preprocessor.prepare(pixels)
         rows, columns = fit.resized_hw
         # The border is 0 after the normalisation, which is no one grey level before it.

@@ -8,7 +8,7 @@ import pytest
 
 from edgecv import codecs
 from edgecv.manifest import Input
-from edgecv.model import pixels_of
+from edgecv.model import read_pixels
 from edgecv.planes import as_planes
 from edgecv.preprocess import Preprocessor
 from edgecv.raw_frames import RawFrame, pixels_of, same_pixels
@@ -107,7 +107,7 @@ def test_a_model_converts_at_the_size_that_it_needs() -> None:
 def test_a_model_takes_a_looked_at_frame_as_it_is() -> None:
     frame = RawFrame.of(Counting(), source="camera")
     image = frame.image
-    assert pixels_of(frame, None) == (image, "camera") or pixels_of(frame, None)[0] is image
+    assert read_pixels(frame, None) == (image, "camera") or read_pixels(frame, None)[0] is image
 
 
 @pytest.mark.parametrize("resize", ["letterbox", "stretch", "crop", "letterbox-topleft"])
@@ -132,6 +132,6 @@ def test_codecs_and_models_take_raw_pixels() -> None:
     assert codecs.as_image(Counting()).shape == (4, 6, 3)
     planes = as_planes(np.full((4, 6), 9, np.uint8), "grey")
     np.testing.assert_array_equal(codecs.as_image(planes), np.full((4, 6, 3), 9, np.uint8))
-    pixels, source = pixels_of(RawFrame.of(planes, source="here"), None)
+    pixels, source = read_pixels(RawFrame.of(planes, source="here"), None)
     assert pixels is planes
     assert source == "here"
