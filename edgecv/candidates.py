@@ -230,7 +230,41 @@ def select(
     Raises:
         HeadError: a score is far above 1: the tensors mean something else.
     """
-    dropped = lost
+    keep, cut_off = choose(xyxy, score, class_id, options, head=head, suppress=suppress)
+    return Detections(
+        np.ascontiguousarray(xyxy[keep], np.float32),
+        np.ascontiguousarray(score[keep], np.float32),
+        np.ascontiguousarray(class_id[keep], np.int32),
+        lost + cut_off,
+    )
+
+
+def choose(
+    xyxy: Float32,
+    score: Float32,
+    class_id: Array,
+    options: DetectionOptions,
+    *,
+    head: str,
+    suppress: bool = True,
+) -> tuple[Array, int]:
+    """Choose the candidates that become detections, for heads that carry more than boxes.
+
+    Args:
+        xyxy: as in `select`, as are the other arguments.
+        score: (N,).
+        class_id: (N,).
+        options: bounds and thresholds.
+        head: name for the error.
+        suppress: False for models that suppress overlaps inside.
+
+    Returns:
+        (K,) indices of the detections, best first, and how many candidates were dropped.
+
+    Raises:
+        HeadError: a score is far above 1: the tensors mean something else.
+    """
+    dropped = 0
     order = np.argsort(-score, kind="stable")
     usable = (np.abs(xyxy).max(axis=1, initial=0) < MAX_COORDINATE) & (score < np.inf)
     usable &= (xyxy[:, 2:] >= xyxy[:, :2]).all(axis=1)
@@ -247,14 +281,8 @@ def select(
         )
     dropped += max(0, len(order) - options.max_candidates)
     order = order[: options.max_candidates]
-    xyxy = np.ascontiguousarray(xyxy[order], np.float32)
-    score = np.ascontiguousarray(score[order], np.float32)
-    classes = np.ascontiguousarray(class_id[order], np.int32)
     if suppress:
-        groups = classes if options.class_aware else None
-        keep = boxes.nms(xyxy, score, options.iou, groups)
-    else:
-        keep = np.arange(len(order))
-    dropped += max(0, len(keep) - options.max_detections)
-    keep = keep[: options.max_detections]
-    return Detections(xyxy[keep], score[keep], classes[keep], dropped)
+        groups = class_id[order] if options.class_aware else None
+        order = order[boxes.nms(xyxy[order], score[order], options.iou, groups)]
+    dropped += max(0, len(order) - options.max_detections)
+    return order[: options.max_detections], dropped

@@ -7,11 +7,13 @@ with nothing but 0. Nothing here needs labels, or knows an engine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from edgecv import yolo_rows
 from edgecv.errors import HeadError
 from edgecv.head import load_head
 from edgecv.model import ImageLike, Model
@@ -287,6 +289,9 @@ def _fastestdet(array: Array, options: Any) -> Array | None:
 
 _MIXED: Mapping[str, Callable[[Array, Any], Array | None]] = {
     "yolo": _yolo,
+    "yolo_pose": lambda array, options: yolo_rows.scores_of(
+        array, math.prod(options.kpt_shape), options
+    ),
     "yolov5": _rows_after(4),
     "yolox": _rows_after(4),
     "end2end": lambda array, options: array[..., 4],

@@ -53,6 +53,13 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
         if zipped_text:
             # Older TFLite exports divide boxes by the input size.
             options["normalized"] = True
+    elif task == "pose":
+        head = "yolo_pose"
+        options["end2end"] = raw.get("end2end") is True or (args or {}).get("nms") is True
+        if "kpt_shape" in raw:
+            options["kpt_shape"] = _keypoints(raw["kpt_shape"], path)
+        if zipped_text:
+            options["normalized"] = True
     elif task == "classify":
         head = "softmax"
         options["logits"] = False
@@ -190,6 +197,22 @@ def _size(value: Any, path: Path) -> tuple[int, int] | None:
             got=reprlib.repr(value)[:80],
         ) from None
     return height, width
+
+
+def _keypoints(value: Any, path: Path) -> list[int]:
+    """Read ``kpt_shape``: keypoints of an object, and numbers of each."""
+    try:
+        count, numbers = (int(n) for n in value)
+    except (TypeError, ValueError, OverflowError):
+        count, numbers = 0, 0
+    if count < 1 or numbers not in (2, 3):
+        raise ModelLoadError(
+            "cannot be used",
+            where=f"{path}: kpt_shape",
+            expected="[keypoints, 2 or 3]",
+            got=reprlib.repr(value)[:80],
+        )
+    return [count, numbers]
 
 
 def _name(value: Any) -> str:

@@ -82,7 +82,20 @@ def test_a_classifier() -> None:
     assert said.pad_value is None
 
 
-@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+def test_a_pose_model_says_how_many_keypoints() -> None:
+    said = from_onnx(task="pose", kpt_shape=[21, 2])
+    assert said is not None
+    assert (said.task, said.head) == ("pose", "yolo_pose")
+    assert said.head_options == {"end2end": False, "kpt_shape": [21, 2]}
+    said = from_onnx(task="pose", end2end=True)
+    assert said is not None
+    assert said.head_options == {"end2end": True}
+    for broken in ("17", [17], [0, 3], [17, 4], {}, ["a", "b"], [1e400, 3]):
+        with pytest.raises(ModelLoadError, match="kpt_shape"):
+            from_onnx(task="pose", kpt_shape=broken)
+
+
+@pytest.mark.parametrize("task", ["segment", "obb"])
 def test_another_task_is_named_and_has_no_head(task: str) -> None:
     said = from_onnx(task=task)
     assert said is not None
