@@ -11,8 +11,9 @@ image's matches are counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,9 @@ class ClassMatches:
 Matches = Mapping[str, Sequence[ClassMatches]]
 """Size range -> one `ClassMatches` a class."""
 
+Overlap = Callable[[Detections, Any, Array, Array], Floats]
+"""(found, truth, (D,) indices, (G,) indices) -> (D, G) how much they overlap, 0-1."""
+
 
 def xywh(xyxy: Array) -> Floats:
     """Convert (N, 4) boxes to left, top, width, height as (N, 4) float64."""
@@ -76,12 +80,28 @@ def object_areas(truth: BoxTruth) -> Floats:
     return np.where(np.isnan(truth.area), areas, truth.area.astype(np.float64))
 
 
-def match(images: Sequence[tuple[Detections, BoxTruth]], classes: Sequence[int]) -> Matches:
+def box_overlap(found: Detections, truth: BoxTruth, mine: Array, true: Array) -> Floats:
+    """Compute IoU of boxes; with a crowd, the share of the detection that lies inside it."""
+    return _iou(xywh(found.xyxy)[mine], xywh(truth.xyxy)[true], truth.crowd[true])
+
+
+def match(
+    images: Sequence[tuple[Detections, BoxTruth]],
+    classes: Sequence[int],
+    *,
+    overlap: Overlap = box_overlap,
+    ignore: Callable[[Any], Array] | None = None,
+    limit: int = IMAGE_LIMITS[-1],
+) -> Matches:
     """Match the detections of every image once.
 
     Args:
         images: what was found and what is true, both in source pixels.
         classes: class ids to judge.
+        overlap: how much detections and objects of one class overlap.
+        ignore: truth -> (M,) bool, objects that are neither to be found nor wrong to find, beside
+            crowds.
+        limit: best detections of a class in an image that count.
     """
     index = {class_id: k for k, class_id in enumerate(classes)}
     rows: dict[tuple[str, int], list[tuple[Array, ...]]] = {
@@ -89,24 +109,25 @@ def match(images: Sequence[tuple[Detections, BoxTruth]], classes: Sequence[int])
     }
     objects = {area: np.zeros((len(classes), len(images)), np.int64) for area in AREAS}
     for i, (found, truth) in enumerate(images):
-        found_boxes, true_boxes = xywh(found.xyxy), xywh(truth.xyxy)
+        found_boxes = xywh(found.xyxy)
         found_areas, true_areas = found_boxes[:, 2] * found_boxes[:, 3], object_areas(truth)
+        left_out = truth.crowd if ignore is None else truth.crowd | ignore(truth)
         for class_id in np.union1d(found.class_id, truth.class_id):
             if (k := index.get(int(class_id))) is None:
                 continue
             mine = np.flatnonzero(found.class_id == class_id)
             score = found.score[mine].astype(np.float64)
-            best = np.argsort(-score, kind="stable")[: IMAGE_LIMITS[-1]]
+            best = np.argsort(-score, kind="stable")[:limit]
             mine, score = mine[best], score[best]
             true = np.flatnonzero(truth.class_id == class_id)
             crowd = truth.crowd[true]
-            iou = _iou(found_boxes[mine], true_boxes[true], crowd)
+            iou = overlap(found, truth, mine, true)
             for area, (low, high) in AREAS.items():
-                outside = (true_areas[true] < low) | (true_areas[true] > high)
-                hit, ignored = _assign(iou, crowd | outside, crowd)
+                outside = (true_areas[true] < low) | (true_areas[true] > high) | left_out[true]
+                hit, ignored = _assign(iou, outside, crowd)
                 strange = (found_areas[mine] < low) | (found_areas[mine] > high)
                 ignored |= strange & ~hit
-                objects[area][k, i] = np.count_nonzero(~(crowd | outside))
+                objects[area][k, i] = np.count_nonzero(~outside)
                 rank = np.arange(len(mine))
                 rows[area, k].append((score, np.full(len(mine), i), rank, hit, ignored))
     return {

@@ -1,6 +1,7 @@
 """Keypoints of one person as bins along each axis (SimCC, RTMPose).
 
-The outputs are ``[1, K, W * r]`` and ``[1, K, H * r]`` for K keypoints and an input of H x W. Each axis is a classification over bins that are 1 / r of an input pixel wide (r is 2 in published
+The outputs are ``[1, K, W * r]`` and ``[1, K, H * r]`` for K keypoints and an input of H x W. Each
+axis is a classification over bins that are 1 / r of an input pixel wide (r is 2 in published
 models). The place is the highest bin of each axis divided by r; the score is the lower one of both
 highest values, and where it is not above 0 the keypoint is not there. Source: Li et al., *SimCC: a
 Simple Coordinate Classification Perspective for Human Pose Estimation*, section 3.2, and the

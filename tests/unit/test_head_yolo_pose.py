@@ -111,7 +111,7 @@ def test_another_kpt_shape_is_noticed():
     with pytest.raises(HeadError, match=r"kpt_shape: .*expected visibilities in 0-1; got 55"):
         yolo_pose.decode({"o": array}, options())
     for broken in ((17,), (0, 3), (17, 4), (1, 2, 3)):
-        with pytest.raises(HeadError, match="expected .K, D.: keypoints"):
+        with pytest.raises(HeadError, match=r"expected \[K, D\]: keypoints"):
             yolo_pose.decode({"o": anchors()}, options(kpt_shape=broken))
 
 
