@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecv import plugins
 from edgecv.dataset import Dataset, Sample
 from edgecv.errors import DatasetError, ImageError
@@ -18,18 +20,33 @@ from edgecv.evaluation import evaluate
 from edgecv.model import Model
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
-from edgecv.truth import BoxTruth, ClassTruth, Truth
+from edgecv.truth import BoxTruth, ClassTruth, PoseTruth, Truth
 
 
 def _boxes(result: Detections) -> Truth:
     return BoxTruth.from_rows(result.xyxy.tolist(), result.class_id.tolist())
 
 
+def _poses(result: Detections) -> Truth:
+    boxes = BoxTruth.from_rows(result.xyxy.tolist(), result.class_id.tolist())
+    points = np.zeros((len(result), 0, 3), np.float32)
+    if result.keypoints is not None:
+        points = result.keypoints.copy()
+        # What the source itself does not trust is not asked for.
+        points[..., 2] = np.where(points[..., 2] >= _SEEN, 2, 0)
+    return PoseTruth.from_boxes(boxes, points)
+
+
 def _best_class(result: Classes) -> Truth | None:
     return ClassTruth(int(result.class_id[0])) if len(result) else None
 
 
-_TRUTH: Mapping[str, Callable[[Any], Truth | None]] = {"detect": _boxes, "classify": _best_class}
+_SEEN = 0.5
+_TRUTH: Mapping[str, Callable[[Any], Truth | None]] = {
+    "detect": _boxes,
+    "pose": _poses,
+    "classify": _best_class,
+}
 
 
 def pseudo_truth(model: Model, images: Sequence[Path]) -> Dataset:

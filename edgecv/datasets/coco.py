@@ -1,5 +1,6 @@
 """COCO instances JSON, as cocodataset.org's "Data format" page describes it.
 
+Pose data is a keypoints JSON, which adds ``keypoints`` (x, y, visibility of each) to the boxes.
 Categories become the classes 0, 1, 2 ... in the order of their ids. ``iscrowd`` marks regions in
 which detections are neither right nor wrong; ``area`` is the one that size ranges go by.
 """
@@ -13,13 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecv.dataset import Dataset, Problem, Sample, read_text, split_names
 from edgecv.errors import DatasetError
-from edgecv.truth import BoxTruth
+from edgecv.truth import BoxTruth, PoseTruth
 
-TASKS = ("detect",)
+TASKS = ("detect", "pose")
 
 _JSON_BYTES = 2 << 30
+_KINDS = {"detect": "instances_", "pose": "person_keypoints_"}
 _FAR = 1e9  # no coordinate or area is larger
 
 
@@ -31,6 +35,7 @@ class _Boxes:
     class_id: list[int] = field(default_factory=list)
     crowd: list[bool] = field(default_factory=list)
     area: list[float] = field(default_factory=list)
+    keypoints: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Annotations:
 
 def recognise(path: Path) -> bool:
     """Accept a .json file, or a folder with instances files in it or in ``annotations/``."""
-    return path.suffix.lower() == ".json" if path.is_file() else bool(_files(path))
+    return path.suffix.lower() == ".json" if path.is_file() else any(_files(path, t) for t in TASKS)
 
 
 def open_dataset(
@@ -75,8 +80,8 @@ def open_dataset(
     if path.is_file():
         file, split = path, "all"
     else:
-        file = _file_of(path, split)
-    read = read_annotations(file)
+        file = _file_of(path, split, task)
+    read = read_annotations(file, keypoints=task == "pose")
     folder = _image_folder(file, split, images, [name for name, _, _ in read.images.values()])
     samples, problems = [], list(read.problems)
     for name, size_hw, truth in read.images.values():
@@ -87,8 +92,12 @@ def open_dataset(
     return Dataset(file.stem, folder, split, task, read.labels, tuple(samples), tuple(problems))
 
 
-def read_annotations(file: Path) -> Annotations:
+def read_annotations(file: Path, *, keypoints: bool = False) -> Annotations:
     """Read an instances file without looking for its images.
+
+    Args:
+        file: the JSON.
+        keypoints: read the keypoints, too: the truths are then `PoseTruth`.
 
     Raises:
         DatasetError: it is not JSON, or not of this form.
@@ -105,20 +114,44 @@ def read_annotations(file: Path) -> Annotations:
     classes = {category: index for index, category in enumerate(sorted(names))}
     boxes = {image: _Boxes() for image in paths}
     problems = []
-    for n, annotation in enumerate(_records(file, data, "annotations")):
-        wrong = _add(annotation, classes, boxes)
+    records = _records(file, data, "annotations")
+    numbers = _keypoint_numbers(file, records) if keypoints else 0
+    for n, annotation in enumerate(records):
+        wrong = _add(annotation, classes, boxes, numbers)
         if wrong is not None:
             problems.append(Problem(f"{file}: annotations[{n}]", wrong))
     images = {
         image: (
             name,
             sizes[image],
-            BoxTruth.from_rows(b.xyxy, b.class_id, crowd=b.crowd, area=b.area),
+            _truth(b, numbers),
         )
         for (image, name), b in zip(paths.items(), boxes.values(), strict=True)
     }
     labels = tuple(names[category] for category in sorted(names))
     return Annotations(labels, tuple(sorted(names)), images, tuple(problems))
+
+
+def _keypoint_numbers(file: Path, records: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many numbers the keypoints of an object have: those of the first that has any."""
+    for record in records:
+        points = record.get("keypoints")
+        if isinstance(points, list) and points and len(points) % 3 == 0:
+            return len(points)
+    raise DatasetError(
+        "the data have no keypoints",
+        where=f"{file}: annotations",
+        expected="keypoints, three numbers each",
+        remedy="give a keypoints file, such as person_keypoints_val2017.json",
+    )
+
+
+def _truth(boxes: _Boxes, numbers: int) -> BoxTruth:
+    truth = BoxTruth.from_rows(boxes.xyxy, boxes.class_id, crowd=boxes.crowd, area=boxes.area)
+    if not numbers:
+        return truth
+    points = np.array(boxes.keypoints, np.float32).reshape(len(truth), -1 if len(truth) else 0, 3)
+    return PoseTruth.from_boxes(truth, points)
 
 
 def _records(file: Path, data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
@@ -164,7 +197,10 @@ def _number(value: Any) -> float | None:
 
 
 def _add(
-    annotation: Mapping[str, Any], classes: Mapping[int, int], boxes: Mapping[int, _Boxes]
+    annotation: Mapping[str, Any],
+    classes: Mapping[int, int],
+    boxes: Mapping[int, _Boxes],
+    keypoint_numbers: int,
 ) -> str | None:
     """Append one annotation's box to its image's; return why it cannot be used, or None."""
     image, category = annotation.get("image_id"), annotation.get("category_id")
@@ -182,6 +218,13 @@ def _add(
         return "a box without area"
     area = _number(annotation.get("area"))
     to = boxes[image]
+    if keypoint_numbers:
+        points = annotation.get("keypoints") or [0] * keypoint_numbers
+        values = [_number(value) for value in points] if isinstance(points, list) else []
+        known = [value for value in values if value is not None]
+        if len(known) != keypoint_numbers or len(values) != keypoint_numbers:
+            return f"no keypoints of {keypoint_numbers} numbers"
+        to.keypoints.append(known)
     to.xyxy.append((x, y, x + width, y + height))
     to.class_id.append(classes[category])
     to.crowd.append(bool(annotation.get("iscrowd", 0)))
@@ -189,16 +232,17 @@ def _add(
     return None
 
 
-def _files(folder: Path) -> list[Path]:
-    """List the instances files of a folder, by the names that COCO and Roboflow give them."""
-    patterns = ("instances_*.json", "annotations/instances_*.json", "*/_annotations.coco.json")
+def _files(folder: Path, task: str = "detect") -> list[Path]:
+    """List the annotation files of a folder, by the names that COCO and Roboflow give them."""
+    kind = _KINDS[task]
+    patterns = (f"{kind}*.json", f"annotations/{kind}*.json", "*/_annotations.coco.json")
     return sorted(file for pattern in patterns for file in folder.glob(pattern))
 
 
-def _file_of(folder: Path, split: str) -> Path:
-    files = _files(folder)
+def _file_of(folder: Path, split: str, task: str) -> Path:
+    files, kind = _files(folder, task), _KINDS[task]
     for name in split_names(split):
-        fits = [f for f in files if f.stem.startswith(f"instances_{name}") or f.parent.name == name]
+        fits = [f for f in files if f.stem.startswith(f"{kind}{name}") or f.parent.name == name]
         if len(fits) == 1:
             return fits[0]
     raise DatasetError(
@@ -214,7 +258,7 @@ def _image_folder(file: Path, split: str, given: Path | None, names: Sequence[st
     if not names:
         return given or file.parent
     # instances_val2017.json -> val2017
-    part = file.stem.removeprefix("instances_")
+    part = file.stem.removeprefix("instances_").removeprefix("person_keypoints_")
     near = [file.parent, file.parent.parent]
     candidates = [
         folder / sub

@@ -5,23 +5,27 @@ The file names ``path`` (here always relative to the file's own folder), ``train
 of ``.../images/x/1.jpg`` are ``.../labels/x/1.txt``; a key ``labels:`` names another folder than
 ``labels``. A label line is ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 ...`` (a polygon, of
 which the bounding box counts), in parts of the image. An image without a label file is background.
+Pose data add ``x y`` or ``x y visibility`` of each keypoint behind the box; ``kpt_shape`` says how
+many there are, and how many numbers each has. Without a visibility, (0, 0) is not labelled.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecv.dataset import Dataset, Problem, Sample, read_text, split_names
 from edgecv.errors import DatasetError, DependencyMissingError
 from edgecv.image_files import walk_images
-from edgecv.truth import BoxTruth
+from edgecv.pose_labels import read_keypoints
+from edgecv.truth import BoxTruth, PoseTruth
 
-TASKS = ("detect",)
+TASKS = ("detect", "pose")
 SUFFIXES = (".yaml", ".yml")
 
 _YAML_BYTES = 4 << 20
@@ -39,7 +43,12 @@ class _Layout:
     fields: Mapping[str, Any]
     names: tuple[str, ...]
     num_classes: int
-    keypoint_values: int
+    kpt_shape: tuple[int, int]
+
+    @property
+    def keypoint_values(self) -> int:
+        """Numbers behind the box of a pose label; 0 where there are no keypoints."""
+        return self.kpt_shape[0] * self.kpt_shape[1]
 
 
 def recognise(path: Path) -> bool:
@@ -69,6 +78,13 @@ def open_dataset(
             where=f"{layout.file}: masks",
             expected=f"labels for the task {task}",
         )
+    if task == "pose" and (not layout.kpt_shape[0] or layout.kpt_shape[1] not in (2, 3)):
+        raise DatasetError(
+            "the data have no keypoints",
+            where=f"{layout.file}: kpt_shape",
+            expected="[keypoints of an object, 2 or 3 numbers of each]",
+            got=_show(layout.fields.get("kpt_shape")),
+        )
     key = _folder(layout.file, layout.fields, "labels")
     samples: list[Sample] = []
     problems: list[Problem] = []
@@ -83,9 +99,9 @@ def open_dataset(
         label = folders[image.parent] / f"{image.stem}.txt"
         if label.is_file():
             seen.add(label)
-            truth = _read_label(label, layout, problems)
+            truth = _read_label(label, layout, task, problems)
         else:
-            truth = BoxTruth.from_rows([], [], normalised=True)
+            truth = _truth(task, layout, [], [], [])
         samples.append(Sample(image, truth))
     if samples and not seen:
         raise DatasetError(
@@ -130,11 +146,11 @@ def _read_layout(file: Path) -> _Layout:
     if not names and nc is None:
         raise DatasetError("", where=str(file), expected="names (or nc)", got="neither")
     shape = fields.get("kpt_shape")
-    values = 0
-    if isinstance(shape, list) and all(isinstance(n, str) and n.isdecimal() for n in shape):
-        values = math.prod(int(n) for n in shape)
+    points = (0, 0)
+    if isinstance(shape, list) and len(shape) == 2 and all(str(n).isdecimal() for n in shape):
+        points = (int(shape[0]), int(shape[1]))
     root = file.parent / (_folder(file, fields, "path") or "")
-    return _Layout(file, root, fields, names, len(names) or int(nc or 0), values)
+    return _Layout(file, root, fields, names, len(names) or int(nc or 0), points)
 
 
 def _load_yaml(file: Path) -> dict[str, Any]:
@@ -249,21 +265,38 @@ def _label_folder(images: Path, root: Path, key: str | None) -> Path:
     return mirrored if mirrored.is_dir() else root / key
 
 
-def _read_label(file: Path, layout: _Layout, problems: list[Problem]) -> BoxTruth:
+def _read_label(file: Path, layout: _Layout, task: str, problems: list[Problem]) -> BoxTruth:
     """Read one label file; lines that are broken or mark nothing are reported and left out."""
-    boxes, classes = [], []
+    boxes, classes, keypoints = [], [], []
     for number, line in enumerate(read_text(file, _TEXT_BYTES).splitlines(), 1):
         fields = line.split()
         if not fields:
             continue
         try:
             class_id, box = _parse(fields, layout)
+            points = read_keypoints(fields[5:], layout.kpt_shape) if task == "pose" else ()
         except ValueError as error:
             problems.append(Problem(f"{file}:{number}", str(error)))
             continue
         boxes.append(box)
         classes.append(class_id)
-    return BoxTruth.from_rows(boxes, classes, normalised=True)
+        keypoints.append(points)
+    return _truth(task, layout, boxes, classes, keypoints)
+
+
+def _truth(
+    task: str,
+    layout: _Layout,
+    boxes: Sequence[Sequence[float]],
+    classes: Sequence[int],
+    keypoints: Sequence[Any],
+) -> BoxTruth:
+    """Make the truth of an image, of the kind that the task asks for."""
+    truth = BoxTruth.from_rows(boxes, classes, normalised=True)
+    if task != "pose":
+        return truth
+    points = np.array(keypoints, np.float32).reshape(len(boxes), layout.kpt_shape[0], 3)
+    return PoseTruth.from_boxes(truth, points)
 
 
 def _parse(fields: Sequence[str], layout: _Layout) -> tuple[int, tuple[float, ...]]:

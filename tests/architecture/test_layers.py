@@ -24,7 +24,7 @@ LAYERS = [
     ["manifest", "results"],
     ["bundle", "codecs", "foreign", "head", "truth", "metric"],
     ["bundle_writer", "preprocess", "candidates", "head_check", "dataset", "average_precision",
-     "result", "probe", "class_map", "keypoints", "yolo_rows"],
+     "result", "probe", "class_map", "keypoints", "yolo_rows", "pose_labels"],
     ["heads", "backends", "datasets", "metrics", "sources", "trackers"],
     ["engines", "describe"],
     ["model"],
