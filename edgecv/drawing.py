@@ -7,13 +7,20 @@ import unicodedata
 import cv2
 import numpy as np
 
+from edgecv.keypoints import COCO_LIMBS, COCO_SIGMAS
 from edgecv.result import Result
 from edgecv.results import label_of
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
-from edgecv.types import Image
+from edgecv.types import Float32, Image
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+SEEN = 0.3
+"""Keypoints that score less are not drawn."""
+
+# BGR; even COCO keypoints but the nose are of the person's right side, odd ones of the left.
+_LEFT, _RIGHT, _MIDDLE = (80, 200, 60), (40, 140, 255), (230, 200, 60)
 
 
 def color_of(class_id: int) -> tuple[int, int, int]:
@@ -35,6 +42,8 @@ def draw(image: Image, result: Result) -> Image:
     canvas = image.copy()
     if isinstance(result.value, Detections):
         _draw_detections(canvas, result.value, result)
+        if result.value.keypoints is not None:
+            draw_keypoints(canvas, result.value.keypoints)
     elif isinstance(result.value, Classes):
         _draw_classes(canvas, result.value, result)
     return canvas
@@ -56,6 +65,36 @@ def _draw_detections(canvas: Image, detections: Detections, result: Result) -> N
         cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness, cv2.LINE_AA)
         text = f"{label_of(result.labels, class_id)} {detections.score[i]:.2f}"
         _write(canvas, text, (x1, y1), color, scale, thickness)
+
+
+def draw_keypoints(canvas: Image, keypoints: Float32, least: float = SEEN) -> None:
+    """Draw skeletons where the keypoints are COCO's 17, else points.
+
+    Args:
+        canvas: (H, W, 3) uint8 BGR, drawn on.
+        keypoints: (N, K, 3) x, y in pixels, score.
+        least: a keypoint with this score is drawn, and a limb between two such.
+    """
+    _, thickness = _scale(canvas)
+    is_coco = keypoints.shape[1] == len(COCO_SIGMAS)
+    for points in keypoints:
+        seen = points[:, 2] >= least
+        # OpenCV takes 32 bits; what lies so far outside is drawn at the border or not at all.
+        places = np.clip(points[:, :2], -(2**15), 2**15).round().astype(int).tolist()
+        for a, b in COCO_LIMBS if is_coco else ():
+            if seen[a] and seen[b]:
+                color = _side(a) if _side(a) == _side(b) else _MIDDLE
+                cv2.line(canvas, places[a], places[b], color, thickness, cv2.LINE_AA)
+        for i in np.flatnonzero(seen):
+            color = _side(int(i)) if is_coco else color_of(int(i))
+            cv2.circle(canvas, places[i], 2 * thickness, color, cv2.FILLED, cv2.LINE_AA)
+
+
+def _side(keypoint: int) -> tuple[int, int, int]:
+    """Return the colour of a COCO keypoint's side."""
+    if keypoint == 0:
+        return _MIDDLE
+    return _LEFT if keypoint % 2 else _RIGHT
 
 
 def _draw_classes(canvas: Image, classes: Classes, result: Result) -> None:
