@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgecv.result import Result
     from edgecv.results.classes import Classes
     from edgecv.results.detections import Detections
+    from edgecv.tiles import tiled
     from edgecv.types import Frame
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ _HOMES = {
     "Result": "edgecv.result",
     "load": "edgecv.loading",
     "open_bundle": "edgecv.bundle",
+    "tiled": "edgecv.tiles",
 }
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "Result",
     "load",
     "open_bundle",
+    "tiled",
 ]
 
 

@@ -133,7 +133,7 @@ def similarity(
         (D, G) float64 in 0-1.
     """
     apart = found[:, None, :, :2].astype(np.float64) - true[None, :, :, :2].astype(np.float64)
-    labelled = true[..., 2] > 0
+    labelled = np.asarray(true[..., 2] > 0)
     boxes = np.asarray(xyxy, np.float64)
     size = boxes[:, 2:] - boxes[:, :2]
     low, high = boxes[:, :2] - size, boxes[:, :2] + 2 * size
@@ -141,7 +141,7 @@ def similarity(
     outside = np.maximum(0, low[None, :, None] - points) + np.maximum(
         0, points - high[None, :, None]
     )
-    unlabelled = ~labelled.any(axis=1)
+    unlabelled = np.asarray(~labelled.any(axis=1))
     apart = np.where(unlabelled[None, :, None, None], outside, apart)
     counted = labelled | unlabelled[:, None]
     spread = (2 * tolerance) ** 2 * 2 * (np.asarray(area, np.float64)[:, None] + np.spacing(1))

@@ -134,7 +134,7 @@ class Model:
         Raises:
             ImageError: it is not a usable image.
         """
-        return self._preprocessor.prepare(_pixels(image, limits)[0])[0].copy()
+        return self._preprocessor.prepare(load_pixels(image, limits)[0])[0].copy()
 
     def infer(self, tensor: Array) -> dict[str, Array]:
         """Run the engine on what `prepare` made: output name -> array as the engine gives it.
@@ -181,7 +181,7 @@ class Model:
         from edgecv.result import Result, Timings
 
         start = perf_counter()
-        pixels, source = _pixels(image, limits)
+        pixels, source = load_pixels(image, limits)
         decoded = perf_counter()
         tensor, geometry = self._preprocessor.prepare(pixels)
         prepared = perf_counter()
@@ -190,7 +190,7 @@ class Model:
         value = self._decode(outputs, geometry)
         end = perf_counter()
         timings = Timings(
-            decode=0.0 if _is_pixels(image) else (decoded - start) * 1e3,
+            decode=0.0 if is_pixels(image) else (decoded - start) * 1e3,
             preprocess=(prepared - decoded) * 1e3,
             infer=(inferred - prepared) * 1e3,
             postprocess=(end - inferred) * 1e3,
@@ -232,7 +232,7 @@ class Model:
         sources, geometries, times = [], [], []
         for i, image in enumerate(images):
             start = perf_counter()
-            pixels, source = _pixels(image, limits)
+            pixels, source = load_pixels(image, limits)
             decoded = perf_counter()
             geometries.append(self._preprocessor.prepare(pixels, tensor[i])[1])
             times.append(((decoded - start) * 1e3, (perf_counter() - decoded) * 1e3))
@@ -254,7 +254,7 @@ class Model:
             value = self._decode({n: a[i : i + 1] for n, a in outputs.items()}, geometry)
             post = (perf_counter() - start) * 1e3
             decode, prepare = times[i]
-            decode = 0.0 if _is_pixels(images[i]) else decode
+            decode = 0.0 if is_pixels(images[i]) else decode
             timings = Timings(decode, prepare, infer, post, decode + prepare + infer + post)
             results.append(Result(value, sources[i], geometry.source_hw, self.labels, timings))
         return results
@@ -288,7 +288,7 @@ class Model:
         self.close()
 
 
-def _pixels(image: ImageLike, limits: Limits | None) -> tuple[Image, str]:
+def load_pixels(image: ImageLike, limits: Limits | None) -> tuple[Image, str]:
     """Return (H, W, 3) uint8 BGR and where it came from ('' where nobody says)."""
     from edgecv import codecs
 
@@ -303,6 +303,6 @@ def _pixels(image: ImageLike, limits: Limits | None) -> tuple[Image, str]:
     return codecs.as_image(image), ""
 
 
-def _is_pixels(image: ImageLike) -> bool:
+def is_pixels(image: ImageLike) -> bool:
     """Tell whether pixels were handed in, and nothing is to be decoded."""
     return not isinstance(image, str | os.PathLike | bytes | bytearray | memoryview)

@@ -125,8 +125,7 @@ class PoseTruth(BoxTruth):
     @property
     def labelled(self) -> Array:
         """(M,) bool, whether any keypoint of an object is labelled."""
-        seen: Array = (self.keypoints[..., 2] > 0).any(axis=1)
-        return seen
+        return np.asarray((self.keypoints[..., 2] > 0).any(axis=1))
 
     def in_pixels(self, size_hw: tuple[int, int]) -> Self:
         """Return boxes and keypoints in source pixels; not clipped."""

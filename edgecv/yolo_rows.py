@@ -129,9 +129,9 @@ def from_finished(array: Array, extra: int, options: RowOptions, head: str) -> C
 def scores_of(array: Array, extra: int, options: RowOptions) -> Array:
     """Return the class scores of a tensor of either kind, a view of any shape."""
     if _is_finished(array.shape, extra, options):
-        return array[..., 4]
+        return np.asarray(array[..., 4])
     rows = array[0].T if _is_transposed(array.shape[1:], extra, options) else array[0]
-    return rows[4 : rows.shape[0] - extra]
+    return np.asarray(rows[4 : rows.shape[0] - extra])
 
 
 def _carried(

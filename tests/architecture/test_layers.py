@@ -28,7 +28,7 @@ LAYERS = [
     ["heads", "backends", "datasets", "metrics", "sources", "trackers"],
     ["engines", "describe"],
     ["model"],
-    ["loading", "output_check"],
+    ["loading", "output_check", "merging", "tiles", "top_down"],
     ["packing", "verification", "evaluation", "drawing"],
     ["sinks"],
     ["bench"],
