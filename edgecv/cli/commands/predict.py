@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from edgecv.cli import output
-from edgecv.cli.options import Opener, model_options
+from edgecv.cli.options import Opener, model_options, parse_size
 from edgecv.errors import ImageError, UsageError
 from edgecv.model import Model
 from edgecv.result import Result
@@ -35,6 +36,19 @@ from edgecv.results.detections import Detections
     help="Folder for the images with the results drawn on them.",
 )
 @click.option("--recursive", is_flag=True, help="Look into folders below a folder, too.")
+@click.option(
+    "--tile",
+    "tile_hw",
+    type=parse_size,
+    metavar="HxW",
+    help="Run images in tiles of this size, in pixels of the image, and merge the results.",
+)
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 0.9),
+    help="Of neighbouring tiles, in parts of a tile's side; default: 0.2.",
+)
+@click.option("--whole", is_flag=True, help="With --tile: run the whole image, too.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -44,6 +58,9 @@ def command(
     json_target: str | None,
     folder: Path | None,
     recursive: bool,
+    tile_hw: tuple[int, int] | None,
+    overlap: float | None,
+    whole: bool,
 ) -> int:
     """Run MODEL, a bundle or a bare model file, on every image that SOURCES name.
 
@@ -54,14 +71,17 @@ def command(
 
     paths = expand(sources, recursive=recursive)
     output.check_target(json_target, [model, *paths])
+    if tile_hw is None and (whole or overlap is not None):
+        raise UsageError("--overlap and --whole are about tiles", remedy="give --tile HxW as well")
     writer = _Saver(folder, paths) if folder else None
+    run = _tiled(tile_hw, 0.2 if overlap is None else overlap, whole) if tile_hw else Model.__call__
     failures = 0
     with open_model(model) as opened, output.json_stream(json_target) as stream:
         for note in (*opened.info.skipped, *opened.info.notes):
             click.echo(f"note: {note}", err=True)
         for path in paths:
             try:
-                result = opened(path)
+                result = run(opened, path)
             except ImageError as error:
                 failures += 1
                 click.echo(f"error: {error}", err=True)
@@ -78,6 +98,14 @@ def command(
             if json_target != "-":
                 click.echo(_sentence(result, opened) + saved)
     return 1 if failures else 0
+
+
+def _tiled(
+    tile_hw: tuple[int, int], overlap: float, whole: bool
+) -> Callable[[Model, Path], Result]:
+    from edgecv.tiles import tiled
+
+    return partial(tiled, tile_hw=tile_hw, overlap=overlap, whole=whole)
 
 
 def _write(stream: IO[str] | None, item: dict[str, Any]) -> None:

@@ -1,0 +1,81 @@
+"""What two detections have in common, by their own geometry."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgecv import boxes
+from edgecv.masks import Masks
+from edgecv.merging import merge, rotated_intersection
+from edgecv.results.detections import Detections
+
+
+def test_rotated_squares_by_hand():
+    one = np.array([1000, 2000, 2, 2, 0], np.float32)
+    others = np.array(
+        [
+            [1000, 2000, 2, 2, np.pi / 4],  # an octagon: 2 (sqrt 2 - 1) of the square
+            [1000, 2000, 2, 2, np.pi / 2],
+            [1001, 2000, 2, 2, 0],
+            [1000, 2000, 1, 1, 0.3],  # inside
+            [1009, 2000, 2, 2, 0.3],  # apart
+            [1002, 2000, 2, 2, 0],  # they touch
+        ],
+        np.float32,
+    )
+    area = rotated_intersection(one, others)
+    np.testing.assert_allclose(area, [8 * (2**0.5 - 1), 4, 2, 1, 0, 0], atol=1e-4)
+    assert rotated_intersection(one, others[:0]).shape == (0,)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.lists(st.tuples(*[st.floats(-20, 20)] * 2, *[st.floats(1, 30)] * 2), min_size=2))
+def test_unturned_boxes_agree_with_upright_ones(data):
+    cxcywh = np.array(data, np.float32)
+    xywhr = np.concatenate([cxcywh, np.zeros((len(data), 1), np.float32)], axis=1)
+    inner = rotated_intersection(xywhr[0], xywhr[1:])
+    xyxy = boxes.from_cxcywh(cxcywh)
+    iou = boxes.iou(xyxy[:1], xyxy[1:])[0]
+    area = boxes.area(xyxy)
+    np.testing.assert_allclose(inner / (area[0] + area[1:] - inner), iou, atol=2e-3)
+
+
+def found(count=2, **more):
+    box = np.array([[0, 0, 10, 10]] * count, np.float32).reshape(-1, 4)
+    score = np.linspace(0.9, 0.5, count, dtype=np.float32)
+    return Detections(box, score, np.zeros(count, np.int32), **more)
+
+
+def test_the_own_geometry_decides():
+    """All hulls are the same; only what lies in them tells the objects apart."""
+    part, whole = np.arange(2), np.zeros(2, bool)
+    assert len(merge(found(), part, whole, 0.5)) == 1
+    crossed = np.array([[5, 5, 14, 1, np.pi / 4], [5, 5, 14, 1, -np.pi / 4]], np.float32)
+    assert len(merge(found(xywhr=crossed), part, whole, 0.5)) == 2
+    assert len(merge(found(xywhr=crossed[[0, 0]]), part, whole, 0.5)) == 1
+    # A rectangle turned by half a circle is the same.
+    turned = crossed[[0, 0]] + np.array([[0] * 5, [0, 0, 0, 0, np.pi]], np.float32)
+    assert len(merge(found(xywhr=turned), part, whole, 0.5)) == 1
+    full = np.zeros((2, 10, 10), bool)
+    full[0, :5], full[1, 5:] = True, True
+    full[:, 0, 0], full[:, 9, 9] = True, True
+    assert len(merge(found(masks=Masks.from_full(full)), part, whole, 0.5)) == 2
+    assert len(merge(found(masks=Masks.from_full(full[[0, 0]])), part, whole, 0.5)) == 1
+
+
+def test_nothing_and_empty_objects():
+    nothing = found(0)
+    assert len(merge(nothing, np.zeros(0, int), np.zeros(0, bool), 0.5)) == 0
+    empty = found(masks=Masks.from_full(np.zeros((2, 10, 10), bool)))
+    assert len(merge(empty, np.arange(2), np.zeros(2, bool), 0.5)) == 2
+
+
+def test_the_best_come_first():
+    detections = Detections(
+        np.array([[0, 0, 5, 5], [20, 0, 25, 5], [40, 0, 45, 5]], np.float32),
+        np.array([0.3, 0.9, 0.6], np.float32),
+        np.zeros(3, np.int32),
+    )
+    merged = merge(detections, np.arange(3), np.array([False, True, False]), 0.5)
+    assert merged.score.tolist() == pytest.approx([0.9, 0.6, 0.3])
