@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecv.drawing import color_of, draw
+from edgecv.drawing import color_of, draw, draw_keypoints
 from edgecv.result import Result, Timings
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
@@ -131,3 +131,44 @@ def test_neighbouring_colours_differ() -> None:
         assert np.abs(a - b).max() > 60
     assert color_of(3) == color_of(3)
     assert all(0 <= v <= 255 for v in color_of(10**6))
+
+
+def skeleton(count: int, score: float = 0.9) -> np.ndarray:
+    """Keypoints on a diagonal, 10 pixels apart."""
+    places = 10 + 10 * np.arange(count, dtype=np.float32)
+    return np.stack([places, places, np.full(count, score)], axis=1)[None].astype(np.float32)
+
+
+def test_coco_keypoints_are_joined_by_limbs_and_others_are_points() -> None:
+    canvas = np.zeros((200, 200, 3), np.uint8)
+    draw_keypoints(canvas, skeleton(17))
+    assert canvas[10:180:10, 10:180:10].diagonal().any(axis=0).all()
+    assert canvas[15, 15].any(), "nose to left eye"
+    others = np.zeros((200, 200, 3), np.uint8)
+    draw_keypoints(others, skeleton(5))
+    assert others[10:60:10, 10:60:10].diagonal().any(axis=0).all()
+    assert not others[15, 15].any()
+    assert not others[60:].any()
+
+
+def test_keypoints_that_are_not_seen_are_not_drawn() -> None:
+    canvas = np.zeros((200, 200, 3), np.uint8)
+    draw_keypoints(canvas, skeleton(17, 0.2))
+    assert not canvas.any()
+    draw_keypoints(canvas, skeleton(17, 0.2), least=0.1)
+    assert canvas.any()
+    points = skeleton(17)
+    points[0, 0, 2] = 0
+    canvas[:] = 0
+    draw_keypoints(canvas, points)
+    assert not canvas[:16, :16].any(), "neither the nose nor what leads to it"
+
+
+def test_keypoints_far_outside_are_no_trouble() -> None:
+    canvas = np.zeros((50, 50, 3), np.uint8)
+    points = skeleton(17)
+    points[0, :, 0] = 1e9
+    points[0, ::2, 1] = -1e9
+    draw_keypoints(canvas, points)
+    draw_keypoints(canvas, np.zeros((0, 17, 3), np.float32))
+    draw_keypoints(canvas, np.zeros((1, 0, 3), np.float32))
