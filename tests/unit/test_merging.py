@@ -79,3 +79,13 @@ def test_the_best_come_first():
     )
     merged = merge(detections, np.arange(3), np.array([False, True, False]), 0.5)
     assert merged.score.tolist() == pytest.approx([0.9, 0.6, 0.3])
+
+
+def test_masks_are_compared_by_their_pixels():
+    """Columns 0-6 and 3-9 of a square: they share 4 of 10, which is 4 / 7 of either."""
+    full = np.zeros((2, 10, 10), bool)
+    full[0, :, :7], full[1, :, 3:] = True, True
+    masks, part = Masks.from_full(full), np.arange(2)
+    for is_cut, share in (([False, False], 4 / 10), ([False, True], 4 / 7)):
+        for threshold, left in ((share + 0.01, 2), (share - 0.01, 1)):
+            assert len(merge(found(masks=masks), part, np.array(is_cut), threshold)) == left
