@@ -6,7 +6,7 @@ A candidate whose score or box is not finite never becomes a detection; it is co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -199,7 +199,11 @@ def whole_classes(class_id: Float32, options: DetectionOptions, head: str) -> Ar
     return whole.astype(np.int32)
 
 
-def select(
+Suppress = Callable[[Array], Array]
+"""Takes (K,) indices of candidates, best first; returns which places of that list stay, ascending."""
+
+
+def choose(
     xyxy: Float32,
     score: Float32,
     class_id: Array,
@@ -207,9 +211,9 @@ def select(
     *,
     head: str,
     lost: int = 0,
-    suppress: bool = True,
-) -> Detections:
-    """Finish a detection head: sort candidates, bound them, suppress overlaps, bound the rest.
+    suppress: bool | Suppress = True,
+) -> tuple[Array, int]:
+    """Choose which candidates become detections: sort, bound, suppress overlaps, bound the rest.
 
     A candidate whose score is not finite, or whose box is not finite (or beyond MAX_COORDINATE),
     is no detection; it is counted in `dropped`.
@@ -221,11 +225,12 @@ def select(
         options: its ``iou``, ``class_aware``, ``max_candidates`` and ``max_detections`` are used.
         head: name for the error.
         lost: candidates that the head itself had to drop because they are not finite.
-        suppress: False for models that suppress overlaps inside.
+        suppress: False for models that suppress overlaps inside; a function where something else
+            than upright boxes overlaps.
 
     Returns:
-        Detections sorted by score; `dropped` counts what the two bounds cut off, and boxes that
-        are not finite or end before they begin.
+        (K,) indices into the candidates, best first, and `dropped`: what the two bounds cut off,
+        and boxes that are not finite or end before they begin.
 
     Raises:
         HeadError: a score is far above 1: the tensors mean something else.
@@ -247,14 +252,32 @@ def select(
         )
     dropped += max(0, len(order) - options.max_candidates)
     order = order[: options.max_candidates]
-    xyxy = np.ascontiguousarray(xyxy[order], np.float32)
-    score = np.ascontiguousarray(score[order], np.float32)
-    classes = np.ascontiguousarray(class_id[order], np.int32)
-    if suppress:
-        groups = classes if options.class_aware else None
-        keep = boxes.nms(xyxy, score, options.iou, groups)
-    else:
-        keep = np.arange(len(order))
-    dropped += max(0, len(keep) - options.max_detections)
-    keep = keep[: options.max_detections]
-    return Detections(xyxy[keep], score[keep], classes[keep], dropped)
+    if suppress is True:
+        groups = class_id[order] if options.class_aware else None
+        order = order[boxes.nms(xyxy[order], score[order], options.iou, groups)]
+    elif suppress:
+        order = order[suppress(order)]
+    dropped += max(0, len(order) - options.max_detections)
+    return order[: options.max_detections], dropped
+
+
+def select(
+    xyxy: Float32,
+    score: Float32,
+    class_id: Array,
+    options: DetectionOptions,
+    *,
+    head: str,
+    lost: int = 0,
+    suppress: bool = True,
+) -> Detections:
+    """Finish a detection head; see `choose`."""
+    keep, dropped = choose(
+        xyxy, score, class_id, options, head=head, lost=lost, suppress=suppress
+    )
+    return Detections(
+        np.ascontiguousarray(xyxy[keep], np.float32),
+        np.ascontiguousarray(score[keep], np.float32),
+        np.ascontiguousarray(class_id[keep], np.int32),
+        dropped,
+    )

@@ -20,11 +20,11 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     ["errors", "plugins", "record", "types"],
     ["boxes", "geometry", "masks", "schema", "members", "host", "hints", "image_files",
-     "exif", "session", "onnx_file", "external_data", "image_header", "card"],
+     "exif", "soft_masks", "rotated", "polygons", "session", "onnx_file", "external_data", "image_header", "card"],
     ["manifest", "results"],
     ["bundle", "codecs", "foreign", "head", "truth", "metric"],
     ["bundle_writer", "preprocess", "candidates", "head_check", "dataset", "average_precision",
-     "result", "probe", "class_map"],
+     "result", "probe", "class_map", "yolo_rows"],
     ["heads", "backends", "datasets", "metrics", "sources", "trackers"],
     ["engines", "describe"],
     ["model"],
