@@ -200,7 +200,7 @@ def whole_classes(class_id: Float32, options: DetectionOptions, head: str) -> Ar
 
 
 Suppress = Callable[[Array], Array]
-"""Takes (K,) indices of candidates, best first; returns which places of that list stay, ascending."""
+"""Takes (K,) indices of candidates, best first; returns the places of those that stay."""
 
 
 def choose(
@@ -272,9 +272,7 @@ def select(
     suppress: bool = True,
 ) -> Detections:
     """Finish a detection head; see `choose`."""
-    keep, dropped = choose(
-        xyxy, score, class_id, options, head=head, lost=lost, suppress=suppress
-    )
+    keep, dropped = choose(xyxy, score, class_id, options, head=head, lost=lost, suppress=suppress)
     return Detections(
         np.ascontiguousarray(xyxy[keep], np.float32),
         np.ascontiguousarray(score[keep], np.float32),

@@ -191,9 +191,7 @@ def pick_objects(
 
     The arguments are those of `pick_channels`.
     """
-    index, score, class_id, lost = candidates.objectness(
-        rows[:, : rows.shape[1] - extras], options
-    )
+    index, score, class_id, lost = candidates.objectness(rows[:, : rows.shape[1] - extras], options)
     cxcywh = rows[index, :4]
     # Beside the candidates, every 16th row is enough to see how far the centres spread.
     centres = np.concatenate([cxcywh[:, :2], rows[::16, :2]])
@@ -204,7 +202,7 @@ def pick_objects(
 def pick_finished(
     rows: Float32, options: DetectionOptions, normalized: bool | None, head: str
 ) -> Picked:
-    """Pick from finished detections (N, 6 + extras): box, score, class id; rows of score 0 are none.
+    """Pick from finished detections (N, 6 + extras): box, score, class id; score 0 is padding.
 
     The arguments are those of `pick_channels`.
 

@@ -25,6 +25,14 @@ _MAX_BYTES = 2**20
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ZIP_FAULTS = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 
+_FREE, _FINAL = {"layout": "anchor-free"}, {"layout": "end2end"}
+_HEADS: Mapping[str, tuple[tuple[str, Mapping[str, Any]], tuple[str, Mapping[str, Any]]]] = {
+    "detect": (("yolo", {}), ("end2end", {})),
+    "segment": (("yolo_seg", _FREE), ("yolo_seg", _FINAL)),
+    "obb": (("yolo_obb", _FREE), ("yolo_obb", _FINAL)),
+}
+"""Task -> head and its options without and with suppression inside."""
+
 
 def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     """Read what an Ultralytics export says about itself.
@@ -47,9 +55,10 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     args = raw.get("args") if isinstance(raw.get("args"), dict) else {}
     options: dict[str, Any] = {}
     head: str | None = None
-    if task == "detect":
+    if task in _HEADS:
         end2end = raw.get("end2end") is True or (args or {}).get("nms") is True
-        head = "end2end" if end2end else "yolo"
+        head, said = _HEADS[task][end2end]
+        options.update(said)
         if zipped_text:
             # Older TFLite exports divide boxes by the input size.
             options["normalized"] = True

@@ -1,8 +1,8 @@
 """Boxes, classes and mask coefficients of a YOLO (v5, v8, v9, 11, 12, 26), and its prototypes.
 
 Two outputs, in any order: rows as in `edgecv.yolo_rows` with K mask coefficients behind the classes
-(K = 32), and prototypes ``[1, K, H/4, W/4]``, or ``[1, H/4, W/4, K]`` in TFLite files. A mask is the
-sigmoid of coefficients x prototypes, cut at 0.5 and at the box. Source: the output layouts that
+(K = 32), and prototypes ``[1, K, H/4, W/4]``, or ``[1, H/4, W/4, K]`` in TFLite files. A mask is
+the sigmoid of coefficients x prototypes, cut at 0.5 and at the box. Source: the output layouts that
 Ultralytics and YOLOv5 document for their exports; the masks are YOLACT's (Bolya et al., 2019).
 
 Recognised by shape, with a grid's cells A and prototypes whose sides are the input's, divided by
@@ -146,9 +146,7 @@ def _sort(outputs: Mapping[str, Array], options: Options) -> tuple[Array, Float3
     return rows, maps.transpose(2, 0, 1) if last else maps
 
 
-def _channels_last(
-    shape: Sequence[int | None], size_hw: tuple[int, int], k: int
-) -> bool | None:
+def _channels_last(shape: Sequence[int | None], size_hw: tuple[int, int], k: int) -> bool | None:
     """Tell whether prototypes (a, b, c) are (h, w, K); None where they are neither."""
     for last, channels, sides in ((False, shape[0], shape[1:]), (True, shape[2], shape[:2])):
         height, width = sides
