@@ -6,7 +6,7 @@ A candidate whose score or box is not finite never becomes a detection; it is co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -199,7 +199,11 @@ def whole_classes(class_id: Float32, options: DetectionOptions, head: str) -> Ar
     return whole.astype(np.int32)
 
 
-def select(
+Suppress = Callable[[Array], Array]
+"""Takes (K,) indices of candidates, best first; returns the places of those that stay."""
+
+
+def choose(
     xyxy: Float32,
     score: Float32,
     class_id: Array,
@@ -207,9 +211,9 @@ def select(
     *,
     head: str,
     lost: int = 0,
-    suppress: bool = True,
-) -> Detections:
-    """Finish a detection head: sort candidates, bound them, suppress overlaps, bound the rest.
+    suppress: bool | Suppress = True,
+) -> tuple[Array, int]:
+    """Choose which candidates become detections: sort, bound, suppress overlaps, bound the rest.
 
     A candidate whose score is not finite, or whose box is not finite (or beyond MAX_COORDINATE),
     is no detection; it is counted in `dropped`.
@@ -221,50 +225,17 @@ def select(
         options: its ``iou``, ``class_aware``, ``max_candidates`` and ``max_detections`` are used.
         head: name for the error.
         lost: candidates that the head itself had to drop because they are not finite.
-        suppress: False for models that suppress overlaps inside.
+        suppress: False for models that suppress overlaps inside; a function where something else
+            than upright boxes overlaps.
 
     Returns:
-        Detections sorted by score; `dropped` counts what the two bounds cut off, and boxes that
-        are not finite or end before they begin.
+        (K,) indices into the candidates, best first, and `dropped`: what the two bounds cut off,
+        and boxes that are not finite or end before they begin.
 
     Raises:
         HeadError: a score is far above 1: the tensors mean something else.
     """
-    keep, cut_off = choose(xyxy, score, class_id, options, head=head, suppress=suppress)
-    return Detections(
-        np.ascontiguousarray(xyxy[keep], np.float32),
-        np.ascontiguousarray(score[keep], np.float32),
-        np.ascontiguousarray(class_id[keep], np.int32),
-        lost + cut_off,
-    )
-
-
-def choose(
-    xyxy: Float32,
-    score: Float32,
-    class_id: Array,
-    options: DetectionOptions,
-    *,
-    head: str,
-    suppress: bool = True,
-) -> tuple[Array, int]:
-    """Choose the candidates that become detections, for heads that carry more than boxes.
-
-    Args:
-        xyxy: as in `select`, as are the other arguments.
-        score: (N,).
-        class_id: (N,).
-        options: bounds and thresholds.
-        head: name for the error.
-        suppress: False for models that suppress overlaps inside.
-
-    Returns:
-        (K,) indices of the detections, best first, and how many candidates were dropped.
-
-    Raises:
-        HeadError: a score is far above 1: the tensors mean something else.
-    """
-    dropped = 0
+    dropped = lost
     order = np.argsort(-score, kind="stable")
     usable = (np.abs(xyxy).max(axis=1, initial=0) < MAX_COORDINATE) & (score < np.inf)
     usable &= (xyxy[:, 2:] >= xyxy[:, :2]).all(axis=1)
@@ -281,8 +252,30 @@ def choose(
         )
     dropped += max(0, len(order) - options.max_candidates)
     order = order[: options.max_candidates]
-    if suppress:
+    if suppress is True:
         groups = class_id[order] if options.class_aware else None
         order = order[boxes.nms(xyxy[order], score[order], options.iou, groups)]
+    elif suppress:
+        order = order[suppress(order)]
     dropped += max(0, len(order) - options.max_detections)
     return order[: options.max_detections], dropped
+
+
+def select(
+    xyxy: Float32,
+    score: Float32,
+    class_id: Array,
+    options: DetectionOptions,
+    *,
+    head: str,
+    lost: int = 0,
+    suppress: bool = True,
+) -> Detections:
+    """Finish a detection head; see `choose`."""
+    keep, dropped = choose(xyxy, score, class_id, options, head=head, lost=lost, suppress=suppress)
+    return Detections(
+        np.ascontiguousarray(xyxy[keep], np.float32),
+        np.ascontiguousarray(score[keep], np.float32),
+        np.ascontiguousarray(class_id[keep], np.int32),
+        dropped,
+    )

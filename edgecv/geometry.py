@@ -100,28 +100,51 @@ class Geometry(Record):
         Returns:
             (source height, source width) of the same dtype. What a centre crop cut away is 0.
         """
-        import cv2  # late: laying out a fit and mapping boxes do not need it
-
         height, width = self.source_hw
-        sx, sy = self.scale_xy
-        kx, ky = mask.shape[1] / self.input_hw[1], mask.shape[0] / self.input_hw[0]
-        # Centre of source pixel (i, j) -> mask position, both shifted from edge to centre.
-        matrix = np.array(
-            [
-                [sx * kx, 0, (0.5 * sx + self.offset_xy[0]) * kx - 0.5],
-                [0, sy * ky, (0.5 * sy + self.offset_xy[1]) * ky - 0.5],
-            ]
-        )
-        flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
-        out: Array = cv2.warpAffine(
-            mask, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
+        map_hw = (mask.shape[0], mask.shape[1])
+        out = self.part_to_source(mask, (0, 0), map_hw, (0, 0, width, height), nearest=nearest)
         x1, y1 = np.array(self.offset_xy) / self.scale_xy
         if x1 < 0 or y1 < 0:
             rows, columns = self._visible()
             cut = np.zeros_like(out)
             cut[rows, columns] = out[rows, columns]
             out = cut
+        return out
+
+    def part_to_source(
+        self,
+        part: Array,
+        at_xy: tuple[int, int],
+        map_hw: tuple[int, int],
+        window: tuple[int, int, int, int],
+        *,
+        nearest: bool = False,
+    ) -> Array:
+        """Bring a part of a map over the model input to a window of the source.
+
+        Args:
+            part: (h, w) uint8 or float32, cut out of a map over the whole input.
+            at_xy: where its upper left cell lies in the map.
+            map_hw: (height, width) of the map.
+            window: x1, y1, x2, y2 in whole source pixels.
+            nearest: take the nearest value instead of interpolating.
+
+        Returns:
+            (y2 - y1, x2 - x1) of the same dtype; beyond the part its outermost cells go on.
+        """
+        import cv2  # late: laying out a fit and mapping boxes do not need it
+
+        x1, y1, x2, y2 = window
+        sx, sy = self.scale_xy
+        kx, ky = map_hw[1] / self.input_hw[1], map_hw[0] / self.input_hw[0]
+        # Centre of source pixel (i, j) -> cell of the part, both shifted from edge to centre.
+        left = ((x1 + 0.5) * sx + self.offset_xy[0]) * kx - 0.5 - at_xy[0]
+        top = ((y1 + 0.5) * sy + self.offset_xy[1]) * ky - 0.5 - at_xy[1]
+        matrix = np.array([[sx * kx, 0, left], [0, sy * ky, top]])
+        flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
+        out: Array = cv2.warpAffine(
+            part, matrix, (x2 - x1, y2 - y1), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
         return out
 
     def _visible(self) -> tuple[slice, slice]:

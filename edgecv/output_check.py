@@ -272,14 +272,37 @@ def _rows_after(columns: int) -> Callable[[Array, Any], Array | None]:
 
 
 def _yolo(array: Array, options: Any) -> Array | None:
+    return _channels(array, options, 0)
+
+
+def _yolo_seg(array: Array, options: Any) -> Array | None:
+    if array.ndim != 3:
+        return None  # prototypes
+    extras = options.coefficients
+    layout = yolo_rows.layout_of(array.shape[1:], options, extras, "yolo_seg")
+    if layout == yolo_rows.ANCHOR_BASED:
+        return array[..., 4 : array.shape[2] - extras]
+    return array[..., 4] if layout == yolo_rows.END2END else _channels(array, options, extras)
+
+
+def _yolo_obb(array: Array, options: Any) -> Array | None:
+    layout = yolo_rows.layout_of(array.shape[1:], options, 1, "yolo_obb")
+    return array[..., 4] if layout == yolo_rows.END2END else _channels(array, options, 1)
+
+
+def _yolo_pose(array: Array, options: Any) -> Array | None:
+    extras = math.prod(options.kpt_shape)
+    layout = yolo_rows.layout_of(array.shape[1:], options, extras, "yolo_pose")
+    return array[..., 4] if layout == yolo_rows.END2END else _channels(array, options, extras)
+
+
+def _channels(array: Array, options: Any, extras: int) -> Array:
+    """Cut the scores out of anchor-free rows ``[1, 4 + classes + extras, A]``."""
     rows = array[0]
-    transposed = options.transposed
-    if transposed is None and options.num_classes and 4 + options.num_classes in rows.shape:
-        transposed = rows.shape[0] != 4 + options.num_classes
-    elif transposed is None:
-        transposed = rows.shape[0] > rows.shape[1]
-    scores: Array = rows[:, 4:] if transposed else rows[4:]
-    return scores
+    classes = options.num_classes
+    if yolo_rows.is_transposed(rows.shape, classes, options.transposed, extras):
+        return rows[:, 4 : rows.shape[1] - extras]
+    return rows[4 : len(rows) - extras]
 
 
 def _fastestdet(array: Array, options: Any) -> Array | None:
@@ -289,9 +312,9 @@ def _fastestdet(array: Array, options: Any) -> Array | None:
 
 _MIXED: Mapping[str, Callable[[Array, Any], Array | None]] = {
     "yolo": _yolo,
-    "yolo_pose": lambda array, options: yolo_rows.scores_of(
-        array, math.prod(options.kpt_shape), options
-    ),
+    "yolo_seg": _yolo_seg,
+    "yolo_obb": _yolo_obb,
+    "yolo_pose": _yolo_pose,
     "yolov5": _rows_after(4),
     "yolox": _rows_after(4),
     "end2end": lambda array, options: array[..., 4],

@@ -1,160 +1,218 @@
-"""Rows of the YOLO family that carry more than boxes: keypoints, mask coefficients, angles.
+"""Rows of the YOLO family: the three layouts in which its heads put out boxes and scores.
 
-Sources: the output layouts that Ultralytics documents for its exports, as in the heads ``yolo`` and
-``end2end``: what a task adds lies behind the class scores, or behind the class id.
+======================  =========================  ==============================================
+layout                  tensor                     row
+======================  =========================  ==============================================
+``anchor-free``         ``[1, C, A]``, transposed  cx, cy, w, h, a score for each class, extras
+``anchor-based``        ``[1, 3 * cells, C]``      cx, cy, w, h, objectness, class scores, extras
+``end2end``             ``[1, N, C]``              box, score, class id, extras
+======================  =========================  ==============================================
+
+Extras are mask coefficients or an angle. Sources: the output layouts that Ultralytics documents for
+its exports, and those documented for YOLOv5's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from edgecv import candidates
-from edgecv.head import DetectionOptions, wrong_shape
-from edgecv.results.detections import Detections
+from edgecv.errors import HeadError
+from edgecv.head import DetectionOptions, grid_cells, wrong_shape
 from edgecv.types import Array, Float32
 
+ANCHOR_FREE, ANCHOR_BASED, END2END = "anchor-free", "anchor-based", "end2end"
+PYRAMIDS = ((8, 16, 32), (4, 8, 16, 32), (8, 16, 32, 64), (16, 32))
+MAX_ROWS = 1000
+"""No model that suppresses overlaps inside puts out more rows."""
 
-class RowOptions(DetectionOptions, kw_only=True):
-    """How to read the rows.
+
+class YoloOptions(DetectionOptions, kw_only=True):
+    """Options of the heads of this family whose rows carry extras.
 
     Attributes:
-        end2end: the rows are finished detections; see `from_finished`. None sees it from the shape,
-            which is that of anchors with two classes, too, if these are transposed.
-        normalized: coordinates are fractions of the input, not pixels. None sees it from the
-            boxes.
-        transposed: rows of anchors are ``[1, A, channels]``. None sees it from ``num_classes``, or
+        normalized: boxes are fractions of the input, not pixels. None sees it from the centres,
+            which spread over the whole input.
+        layout: ``anchor-free``, ``anchor-based`` or ``end2end``; ``auto`` tells it from the shape.
+        transposed: an anchor-free tensor is ``[1, A, C]``. None sees it from ``num_classes``, or
             takes the longer axis for the anchors.
     """
 
-    end2end: bool | None = None
     normalized: bool | None = None
+    layout: str = "auto"
     transposed: bool | None = None
 
 
-Carried = tuple[Detections, Float32, Float32]
-"""Detections, the (N, E) values that their rows carry, and the (4,) factors to input pixels."""
+class Picked(NamedTuple):
+    """The K rows that reach the confidence.
+
+    Attributes:
+        index: (K,) rows.
+        box: (K, 4) float32 as the tensor has it: centre and size, or two corners.
+        scale: (4,) float32 factors that bring `box` to input pixels.
+        score: (K,) float32.
+        class_id: (K,) integers.
+        lost: rows whose score is NaN.
+    """
+
+    index: Array
+    box: Float32
+    scale: Float32
+    score: Float32
+    class_id: Array
+    lost: int
 
 
-def decode(array: Array, extra: int, options: RowOptions, head: str) -> Carried:
-    """Decode rows of either kind.
+def grids(size_hw: tuple[int, int] | None) -> tuple[int, ...]:
+    """List how many cells the family's pyramids have over an input of (height, width)."""
+    if size_hw is None:
+        return ()
+    return tuple(grid_cells(size_hw, strides) for strides in PYRAMIDS)
+
+
+def layout_of(shape: tuple[int, ...], options: YoloOptions, extras: int, head: str) -> str:
+    """Tell the layout of rows ``[1, a, b]`` with extras.
+
+    Finished detections are at most `MAX_ROWS` rows of 6 and the extras; three rows for each cell of
+    the input are anchor-based.
 
     Args:
-        array: the tensor: ``[1, 4 + classes + extra, A]`` (or transposed), or
-            ``[1, N, 6 + extra]``.
-        extra: values that a task adds to a row.
-        options: how to read it.
+        shape: (a, b), without the batch axis.
+        options: its ``layout`` wins; ``input_hw`` is used.
+        extras: columns behind the classes.
         head: name for the error.
 
     Raises:
-        HeadError: another shape, no scores where scores should be, or class ids that are not whole.
+        HeadError: the option ``layout`` is none of these.
     """
-    if _is_finished(array.shape, extra, options):
-        return from_finished(array, extra, options, head)
-    return from_anchors(array, extra, options, head)
+    known = (ANCHOR_FREE, ANCHOR_BASED, END2END)
+    if options.layout in known:
+        return options.layout
+    if options.layout != "auto":
+        raise HeadError(
+            "no such layout",
+            where=f"head {head}: layout",
+            expected=f"auto or one of {', '.join(known)}",
+            got=repr(options.layout)[:80],
+        )
+    if shape[1] == 6 + extras and shape[0] <= MAX_ROWS:
+        return END2END
+    size = options.input_hw if min(options.input_hw) > 0 else None
+    if shape[0] in [3 * cells for cells in grids(size)]:
+        return ANCHOR_BASED
+    return ANCHOR_FREE
 
 
-def _is_finished(shape: tuple[int, ...], extra: int, options: RowOptions) -> bool:
-    if options.end2end is not None:
-        return options.end2end
-    anchors = options.num_classes and shape[1:2] == (4 + options.num_classes + extra,)
-    return len(shape) == 3 and shape[2] == 6 + extra and not anchors
-
-
-def from_anchors(array: Array, extra: int, options: RowOptions, head: str) -> Carried:
-    """Take the best class of each anchor, then suppress overlaps.
+def is_transposed(
+    shape: tuple[int, ...], num_classes: int, transposed: bool | None, extras: int = 0
+) -> bool:
+    """Tell whether anchor-free rows of a shape (a, b) are ``[A, C]``.
 
     Args:
-        array: ``[1, 4 + classes + extra, A]``: centre x, centre y, width, height, scores, more.
-        extra: values behind the scores.
-        options: how to read it.
-        head: name for the error.
-
-    Raises:
-        HeadError: another shape, or no scores where scores should be.
+        shape: without the batch axis.
+        num_classes: 0 where it is not known; then the longer axis holds the anchors.
+        transposed: what somebody said, or None.
+        extras: rows behind the classes.
     """
-    count = (
-        f"{4 + options.num_classes + extra}" if options.num_classes else f"{4 + extra} + classes"
-    )
-    wanted = f"[1, {count}, A] (or transposed)"
-    if array.ndim != 3 or array.shape[0] != 1:
-        raise wrong_shape(head, wanted, _named(array))
-    rows = np.asarray(array[0], np.float32)
-    if _is_transposed(rows.shape, extra, options):
-        rows = rows.T
-    classes = rows.shape[0] - 4 - extra
-    if classes < 1 or (options.num_classes and classes != options.num_classes):
-        raise wrong_shape(head, wanted, _named(array))
-    cxcywh, scores = rows[:4], rows[4 : 4 + classes]
-    index, score, class_id, lost = candidates.classes(scores.T, options)
-    scale = candidates.pixel_scale(options.normalized, cxcywh[:2], options, head)
-    xyxy = candidates.corners(cxcywh[:, index].T, scale)
-    keep, dropped = candidates.choose(xyxy, score, class_id, options, head=head)
-    more = rows[4 + classes :, index[keep]].T
-    return _carried(xyxy[keep], score[keep], class_id[keep], lost + dropped, more, scale)
-
-
-def from_finished(array: Array, extra: int, options: RowOptions, head: str) -> Carried:
-    """Take the rows at or above the confidence; nothing is suppressed.
-
-    Args:
-        array: ``[1, N, 6 + extra]``: x1, y1, x2, y2, score, class id, more.
-        extra: values behind the class id.
-        options: how to read it.
-        head: name for the error.
-
-    Raises:
-        HeadError: another shape, no scores where scores should be, or class ids that are not whole.
-    """
-    if array.ndim != 3 or array.shape[0] != 1 or array.shape[2] != 6 + extra:
-        raise wrong_shape(head, f"[1, N, {6 + extra}]", _named(array))
-    rows = np.asarray(array[0], np.float32)
-    index, lost = candidates.above(rows[:, 4], options.confidence)
-    rows = rows[index]
-    if options.confidence <= 0:
-        # Rows that score nothing are padding.
-        rows = rows[rows[:, 4] > 0]
-    class_id = candidates.whole_classes(rows[:, 5], options, head)
-    scale = candidates.pixel_scale(options.normalized, rows[:, :4], options, head)
-    with np.errstate(over="ignore", invalid="ignore"):
-        xyxy = rows[:, :4] * scale
-    keep, dropped = candidates.choose(
-        xyxy, rows[:, 4], class_id, options, head=head, suppress=False
-    )
-    found = rows[keep]
-    return _carried(xyxy[keep], found[:, 4], class_id[keep], lost + dropped, found[:, 6:], scale)
-
-
-def scores_of(array: Array, extra: int, options: RowOptions) -> Array:
-    """Return the class scores of a tensor of either kind, a view of any shape."""
-    if _is_finished(array.shape, extra, options):
-        return np.asarray(array[..., 4])
-    rows = array[0].T if _is_transposed(array.shape[1:], extra, options) else array[0]
-    return np.asarray(rows[4 : rows.shape[0] - extra])
-
-
-def _carried(
-    xyxy: Float32, score: Float32, class_id: Array, dropped: int, more: Float32, scale: Float32
-) -> Carried:
-    found = Detections(
-        np.ascontiguousarray(xyxy, np.float32),
-        np.ascontiguousarray(score, np.float32),
-        np.ascontiguousarray(class_id, np.int32),
-        dropped,
-    )
-    return found, more, scale
-
-
-def _is_transposed(shape: tuple[int, ...], extra: int, options: RowOptions) -> bool:
-    if options.transposed is not None:
-        return options.transposed
-    if options.num_classes:
-        channels = 4 + options.num_classes + extra
-        if channels in shape:
-            return shape[0] != channels
+    if transposed is not None:
+        return transposed
+    channels = 4 + num_classes + extras
+    if num_classes and channels in shape:
+        return shape[0] != channels
     return shape[0] > shape[1]
 
 
-def _named(array: Array) -> Mapping[str, Array]:
-    return {"output": array}
+def channel_rows(
+    array: Array,
+    options: DetectionOptions,
+    transposed: bool | None,
+    head: str,
+    outputs: Mapping[str, Array],
+    extras: int = 0,
+) -> Float32:
+    """Check an anchor-free tensor, and return it as (4 + classes + extras, A).
+
+    Args:
+        array: ``[1, C, A]`` or ``[1, A, C]``.
+        options: its ``num_classes`` is used.
+        transposed: what somebody said, or None.
+        head: name for the error.
+        outputs: for the error.
+        extras: rows behind the classes.
+
+    Raises:
+        HeadError: another shape.
+    """
+    more = f" + {extras}" if extras else ""
+    count = str(4 + options.num_classes + extras) if options.num_classes else f"4 + classes{more}"
+    if array.ndim != 3 or array.shape[0] != 1:
+        raise wrong_shape(head, f"[1, {count}, A]", outputs)
+    rows = np.asarray(array[0], np.float32)
+    if is_transposed(rows.shape, options.num_classes, transposed, extras):
+        rows = rows.T
+    classes = rows.shape[0] - 4 - extras
+    if classes < 1 or (options.num_classes and classes != options.num_classes):
+        raise wrong_shape(head, f"[1, {count}, A] (or transposed)", outputs)
+    return rows
+
+
+def pick_channels(
+    rows: Float32, options: DetectionOptions, normalized: bool | None, head: str, extras: int = 0
+) -> Picked:
+    """Pick from anchor-free rows (4 + classes + extras, A): the best class of each, or every class.
+
+    Args:
+        rows: a view of the tensor in either order.
+        options: its ``confidence`` and ``multi_label`` are used.
+        normalized: whether boxes are fractions of the input; None sees it from the centres.
+        head: name for the error.
+        extras: rows behind the classes.
+    """
+    cxcywh, scores = rows[:4], rows[4 : len(rows) - extras]
+    if options.multi_label or scores.strides[0] < scores.strides[1]:
+        index, score, class_id, lost = candidates.classes(scores.T, options)
+    else:
+        # The maximum along axis 0 reads the tensor in memory order; the class is then looked up
+        # for candidates only.
+        best = scores.max(axis=0)
+        index, lost = candidates.above(best, options.confidence)
+        score, class_id = best[index], scores[:, index].argmax(axis=0)
+    scale = candidates.pixel_scale(normalized, cxcywh[:2], options, head)
+    return Picked(index, cxcywh[:, index].T, scale, score, class_id, lost)
+
+
+def pick_objects(
+    rows: Float32, options: DetectionOptions, normalized: bool | None, head: str, extras: int = 0
+) -> Picked:
+    """Pick from anchor-based rows (A, 5 + classes + extras): objectness x best class, or every one.
+
+    The arguments are those of `pick_channels`.
+    """
+    index, score, class_id, lost = candidates.objectness(rows[:, : rows.shape[1] - extras], options)
+    cxcywh = rows[index, :4]
+    # Beside the candidates, every 16th row is enough to see how far the centres spread.
+    centres = np.concatenate([cxcywh[:, :2], rows[::16, :2]])
+    scale = candidates.pixel_scale(normalized, centres, options, head)
+    return Picked(index, cxcywh, scale, score, class_id, lost)
+
+
+def pick_finished(
+    rows: Float32, options: DetectionOptions, normalized: bool | None, head: str
+) -> Picked:
+    """Pick from finished detections (N, 6 + extras): box, score, class id; score 0 is padding.
+
+    The arguments are those of `pick_channels`.
+
+    Raises:
+        HeadError: class ids that are not whole numbers of the model's classes.
+    """
+    index, lost = candidates.above(rows[:, 4], options.confidence)
+    if options.confidence <= 0:
+        index = index[rows[index, 4] > 0]
+    rows = rows[index]
+    class_id = candidates.whole_classes(rows[:, 5], options, head)
+    scale = candidates.pixel_scale(normalized, rows[:, :4], options, head)
+    return Picked(index, rows[:, :4], scale, rows[:, 4], class_id, lost)

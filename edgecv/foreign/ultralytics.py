@@ -30,6 +30,15 @@ _MAX_BYTES = 2**20
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ZIP_FAULTS = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 
+_FREE, _FINAL = {"layout": "anchor-free"}, {"layout": "end2end"}
+_HEADS: Mapping[str, tuple[tuple[str, Mapping[str, Any]], tuple[str, Mapping[str, Any]]]] = {
+    "detect": (("yolo", {}), ("end2end", {})),
+    "segment": (("yolo_seg", _FREE), ("yolo_seg", _FINAL)),
+    "obb": (("yolo_obb", _FREE), ("yolo_obb", _FINAL)),
+    "pose": (("yolo_pose", _FREE), ("yolo_pose", _FINAL)),
+}
+"""Task -> head and its options without and with suppression inside."""
+
 
 def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     """Read what an Ultralytics export says about itself.
@@ -52,18 +61,14 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     args = raw.get("args") if isinstance(raw.get("args"), dict) else {}
     options: dict[str, Any] = {}
     head: str | None = None
-    if task == "detect":
+    if task in _HEADS:
         end2end = raw.get("end2end") is True or (args or {}).get("nms") is True
-        head = "end2end" if end2end else "yolo"
-        if zipped_text:
-            # Older TFLite exports divide boxes by the input size.
-            options["normalized"] = True
-    elif task == "pose":
-        head = "yolo_pose"
-        options["end2end"] = raw.get("end2end") is True or (args or {}).get("nms") is True
-        if "kpt_shape" in raw:
+        head, said = _HEADS[task][end2end]
+        options.update(said)
+        if task == "pose" and "kpt_shape" in raw:
             options["kpt_shape"] = _keypoints(raw["kpt_shape"], path)
         if zipped_text:
+            # Older TFLite exports divide boxes by the input size.
             options["normalized"] = True
     elif task == "classify":
         head = "softmax"
@@ -232,7 +237,7 @@ def _text(value: Any) -> str | None:
     return str(value) if isinstance(value, str | int | float) else None
 
 
-_TASKS = {"yolo": "detect", "end2end": "detect", "softmax": "classify"}
+_TASKS = {"yolo": "detect", "end2end": "detect", "yolo_pose": "pose", "softmax": "classify"}
 _STRIDE = 32
 _OWN_KEYS = frozenset(
     {"description", "author", "date", "version", "license", "docs", "stride", "task", "head",
@@ -284,5 +289,8 @@ def describe(export: Export) -> dict[str, Any]:
         "channels": 1 if export.input.color == "grey" else 3,
     }
     if task != "classify":
-        facts["end2end"] = export.head.name == "end2end"
+        final = export.head.options.get("layout") == "end2end"
+        facts["end2end"] = export.head.name == "end2end" or final
+    if task == "pose":
+        facts["kpt_shape"] = list(export.head.options.get("kpt_shape", (17, 3)))
     return facts

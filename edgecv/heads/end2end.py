@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecv import candidates
+from edgecv import candidates, yolo_rows
 from edgecv.head import (
     DetectionOptions,
     Fit,
@@ -37,8 +37,6 @@ from edgecv.types import Array, TensorSpec
 
 TASK = "detect"
 PIXELS = Pixels("letterbox", "rgb", (0, 0, 0), (255, 255, 255))
-
-_MAX_ROWS = 1000
 
 
 class Options(DetectionOptions, kw_only=True):
@@ -68,7 +66,7 @@ def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fi
         is_grid = rows in cells or rows in [3 * n for n in cells]
     if is_grid:
         return Fit.POSSIBLE
-    return Fit.CERTAIN if rows <= _MAX_ROWS else Fit.NO
+    return Fit.CERTAIN if rows <= yolo_rows.MAX_ROWS else Fit.NO
 
 
 def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
@@ -86,14 +84,15 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
     if array.ndim != 3 or array.shape[0] != 1 or array.shape[2] != 6:
         raise wrong_shape("end2end", "[1, N, 6]", outputs)
     rows = np.asarray(array[0], np.float32)
-    index, lost = candidates.above(rows[:, 4], options.confidence)
-    rows = rows[index]
-    if options.confidence <= 0:
-        rows = rows[rows[:, 4] > 0]
-    class_id = candidates.whole_classes(rows[:, 5], options, "end2end")
-    scale = candidates.pixel_scale(options.normalized, rows[:, :4], options, "end2end")
+    picked = yolo_rows.pick_finished(rows, options, options.normalized, "end2end")
     with np.errstate(over="ignore"):
-        xyxy = rows[:, :4] * scale
+        xyxy = picked.box * picked.scale
     return candidates.select(
-        xyxy, rows[:, 4], class_id, options, head="end2end", lost=lost, suppress=False
+        xyxy,
+        picked.score,
+        picked.class_id,
+        options,
+        head="end2end",
+        lost=picked.lost,
+        suppress=False,
     )

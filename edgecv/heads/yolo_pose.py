@@ -26,18 +26,17 @@ import numpy as np
 
 from edgecv import candidates, keypoints, yolo_rows
 from edgecv.errors import HeadError
-from edgecv.head import Fit, Pixels, only_output, output_shapes
+from edgecv.head import Fit, Pixels, only_output, output_shapes, wrong_shape
 from edgecv.results.detections import Detections
 from edgecv.types import Array, Float32, TensorSpec
 
 TASK = "pose"
 PIXELS = Pixels("letterbox", "rgb", (0, 0, 0), (255, 255, 255))
 
-_MAX_ROWS = 1000
 _COCO = 17 * 3
 
 
-class Options(yolo_rows.RowOptions, kw_only=True):
+class Options(yolo_rows.YoloOptions, kw_only=True):
     """How to read the tensor.
 
     Attributes:
@@ -53,7 +52,7 @@ def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fi
     if shapes is None or len(shapes) != 1 or len(shapes[0]) != 2:
         return Fit.NO
     rows, columns = shapes[0]
-    if columns == 6 + _COCO and (rows is None or rows <= _MAX_ROWS):
+    if columns == 6 + _COCO and (rows is None or rows <= yolo_rows.MAX_ROWS):
         return Fit.POSSIBLE
     channels = 4 + 1 + _COCO
     many = columns is None or columns > channels
@@ -73,13 +72,58 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
     """
     array = only_output(outputs, "yolo_pose")
     count, numbers = _shape(options)
-    found, more, scale = yolo_rows.decode(array, count * numbers, options, "yolo_pose")
-    points = more.reshape(len(found), count, numbers)
+    picked, more, finished = _pick(array, count * numbers, options, outputs)
+    if finished:
+        with np.errstate(over="ignore", invalid="ignore"):
+            xyxy = picked.box * picked.scale
+    else:
+        xyxy = candidates.corners(picked.box, picked.scale)
+    keep, dropped = candidates.choose(
+        xyxy,
+        picked.score,
+        picked.class_id,
+        options,
+        head="yolo_pose",
+        lost=picked.lost,
+        suppress=not finished,
+    )
+    points = more[keep].reshape(len(keep), count, numbers)
     with np.errstate(over="ignore", invalid="ignore"):
-        xy = points[..., :2] * scale[:2]
+        xy = points[..., :2] * picked.scale[:2]
     score = np.ones(points.shape[:2], np.float32) if numbers == 2 else points[..., 2]
     _check_scores(score)
-    return found.replace(keypoints=keypoints.tidy(xy, score))
+    return Detections(
+        np.ascontiguousarray(xyxy[keep], np.float32),
+        np.ascontiguousarray(picked.score[keep], np.float32),
+        np.ascontiguousarray(picked.class_id[keep], np.int32),
+        dropped,
+        keypoints=keypoints.tidy(xy, score),
+    )
+
+
+def _pick(
+    array: Array, extras: int, options: Options, outputs: Mapping[str, Array]
+) -> tuple[yolo_rows.Picked, Float32, bool]:
+    """Return the rows that reach the confidence, what they carry, and whether they are final."""
+    if array.ndim != 3 or array.shape[0] != 1:
+        raise wrong_shape("yolo_pose", f"[1, {4 + extras} + classes, A]", outputs)
+    layout = yolo_rows.layout_of(array.shape[1:], options, extras, "yolo_pose")
+    if layout == yolo_rows.END2END:
+        if array.shape[2] != 6 + extras:
+            raise wrong_shape("yolo_pose", f"[1, N, {6 + extras}]", outputs)
+        rows = np.asarray(array[0], np.float32)
+        picked = yolo_rows.pick_finished(rows, options, options.normalized, "yolo_pose")
+        return picked, rows[picked.index, 6:], True
+    if options.layout == yolo_rows.ANCHOR_BASED:
+        raise HeadError(
+            "no poses come in this layout",
+            where="head yolo_pose: layout",
+            expected="auto, anchor-free or end2end",
+            got=options.layout,
+        )
+    rows = yolo_rows.channel_rows(array, options, options.transposed, "yolo_pose", outputs, extras)
+    picked = yolo_rows.pick_channels(rows, options, options.normalized, "yolo_pose", extras)
+    return picked, rows[len(rows) - extras :, picked.index].T, False
 
 
 def _shape(options: Options) -> tuple[int, int]:

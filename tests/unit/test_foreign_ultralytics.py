@@ -86,10 +86,10 @@ def test_a_pose_model_says_how_many_keypoints() -> None:
     said = from_onnx(task="pose", kpt_shape=[21, 2])
     assert said is not None
     assert (said.task, said.head) == ("pose", "yolo_pose")
-    assert said.head_options == {"end2end": False, "kpt_shape": [21, 2]}
+    assert said.head_options == {"layout": "anchor-free", "kpt_shape": [21, 2]}
     said = from_onnx(task="pose", end2end=True)
     assert said is not None
-    assert said.head_options == {"end2end": True}
+    assert said.head_options == {"layout": "end2end"}
     for broken in ("17", [17], [0, 3], [17, 4], {}, ["a", "b"], [1e400, 3]):
         with pytest.raises(ModelLoadError, match="kpt_shape"):
             from_onnx(task="pose", kpt_shape=broken)
