@@ -19,12 +19,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgecv import boxes
+from edgecv import boxes, rotated
 from edgecv.masks import Masks
 from edgecv.results.detections import Detections
 from edgecv.types import Array, Float32
 
-Shared = Callable[[int, Array], Float32]
+Shared = Callable[[int, Array], Array]
 """(i, (J,) indices) -> (J,) square pixels that detection i has in common with each."""
 
 
@@ -68,11 +68,10 @@ def _geometry(found: Detections) -> tuple[Float32, Shared]:
     """Return the (N,) areas of detections, and how to measure what two have in common."""
     if isinstance(found.masks, Masks):
         masks = found.masks
-        area = masks.area()
-        return area, lambda i, j: _mask_intersection(masks, area, i, j)
+        return masks.area(), lambda i, j: masks[[i]].intersection(masks[j])[0]
     if found.xywhr is not None:
         xywhr = found.xywhr
-        return xywhr[:, 2] * xywhr[:, 3], lambda i, j: rotated_intersection(xywhr[i], xywhr[j])
+        return xywhr[:, 2] * xywhr[:, 3], lambda i, j: rotated.intersection(xywhr[[i]], xywhr[j])[0]
     xyxy = found.xyxy
     return boxes.area(xyxy), lambda i, j: _box_intersection(xyxy[i], xyxy[j])
 
@@ -81,34 +80,3 @@ def _box_intersection(one: Float32, others: Float32) -> Float32:
     low, high = np.maximum(one[:2], others[:, :2]), np.minimum(one[2:], others[:, 2:])
     size = np.maximum(high - low, 0)
     return np.asarray(size[:, 0] * size[:, 1], np.float32)
-
-
-def _mask_intersection(masks: Masks, area: Float32, i: int, others: Array) -> Float32:
-    # IoU = inner / (a + b - inner), solved for inner.
-    iou = masks[[i]].iou(masks[others])[0]
-    return np.asarray(iou * (area[i] + area[others]) / (1 + iou), np.float32)
-
-
-def rotated_intersection(one: Float32, others: Float32) -> Float32:
-    """Measure the area that one oriented box (5,) has in common with each of (J, 5).
-
-    Args:
-        one: centre x, centre y, width, height in pixels, angle in radians.
-        others: the same, a row each.
-
-    Returns:
-        (J,) float32 square pixels.
-    """
-    import cv2  # late: upright boxes do not need it
-
-    def rectangle(xywhr: Float32) -> tuple[tuple[float, float], tuple[float, float], float]:
-        # Relative to the first one: OpenCV computes in float32, far from 0 too coarsely.
-        x, y, width, height, angle = (float(v) for v in xywhr)
-        return (x - float(one[0]), y - float(one[1])), (width, height), float(np.degrees(angle))
-
-    areas = np.zeros(len(others), np.float32)
-    for j, other in enumerate(others):
-        kind, points = cv2.rotatedRectangleIntersection(rectangle(one), rectangle(other))
-        if kind != cv2.INTERSECT_NONE and points is not None and len(points) > 2:
-            areas[j] = cv2.contourArea(cv2.convexHull(points))
-    return areas

@@ -2,43 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from edgecv import boxes
 from edgecv.masks import Masks
-from edgecv.merging import merge, rotated_intersection
+from edgecv.merging import merge
 from edgecv.results.detections import Detections
-
-
-def test_rotated_squares_by_hand():
-    one = np.array([1000, 2000, 2, 2, 0], np.float32)
-    others = np.array(
-        [
-            [1000, 2000, 2, 2, np.pi / 4],  # an octagon: 2 (sqrt 2 - 1) of the square
-            [1000, 2000, 2, 2, np.pi / 2],
-            [1001, 2000, 2, 2, 0],
-            [1000, 2000, 1, 1, 0.3],  # inside
-            [1009, 2000, 2, 2, 0.3],  # apart
-            [1002, 2000, 2, 2, 0],  # they touch
-        ],
-        np.float32,
-    )
-    area = rotated_intersection(one, others)
-    np.testing.assert_allclose(area, [8 * (2**0.5 - 1), 4, 2, 1, 0, 0], atol=1e-4)
-    assert rotated_intersection(one, others[:0]).shape == (0,)
-
-
-@settings(max_examples=100, deadline=None)
-@given(data=st.lists(st.tuples(*[st.floats(-20, 20)] * 2, *[st.floats(1, 30)] * 2), min_size=2))
-def test_unturned_boxes_agree_with_upright_ones(data):
-    cxcywh = np.array(data, np.float32)
-    xywhr = np.concatenate([cxcywh, np.zeros((len(data), 1), np.float32)], axis=1)
-    inner = rotated_intersection(xywhr[0], xywhr[1:])
-    xyxy = boxes.from_cxcywh(cxcywh)
-    iou = boxes.iou(xyxy[:1], xyxy[1:])[0]
-    area = boxes.area(xyxy)
-    np.testing.assert_allclose(inner / (area[0] + area[1:] - inner), iou, atol=2e-3)
 
 
 def found(count=2, **more):
@@ -89,3 +56,13 @@ def test_masks_are_compared_by_their_pixels():
     for is_cut, share in (([False, False], 4 / 10), ([False, True], 4 / 7)):
         for threshold, left in ((share + 0.01, 2), (share - 0.01, 1)):
             assert len(merge(found(masks=masks), part, np.array(is_cut), threshold)) == left
+
+
+def test_oriented_boxes_are_compared_as_such():
+    """A square and itself turned by 45 degrees share an octagon, 2 (sqrt 2 - 1) of either."""
+    turned = np.array([[50, 50, 8, 8, 0], [50, 50, 8, 8, np.pi / 4]], np.float32)
+    octagon = 2 * (2**0.5 - 1)
+    part = np.arange(2)
+    for is_cut, share in (([False, False], octagon / (2 - octagon)), ([False, True], octagon)):
+        for threshold, left in ((share + 0.01, 2), (share - 0.01, 1)):
+            assert len(merge(found(xywhr=turned), part, np.array(is_cut), threshold)) == left
