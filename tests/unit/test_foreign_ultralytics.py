@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from edgecv.errors import DependencyMissingError, ModelLoadError
-from edgecv.foreign.ultralytics import read
+from edgecv.foreign import Export
+from edgecv.foreign.ultralytics import describe, read
 from edgecv.hints import Hints
+from edgecv.manifest import HeadSpec, Input
 from tests import models
 
 NONE: dict[str, str] = {}
@@ -93,6 +95,20 @@ def test_a_pose_model_says_how_many_keypoints() -> None:
     for broken in ("17", [17], [0, 3], [17, 4], {}, ["a", "b"], [1e400, 3]):
         with pytest.raises(ModelLoadError, match="kpt_shape"):
             from_onnx(task="pose", kpt_shape=broken)
+
+
+@pytest.mark.parametrize("layout", ["anchor-free", "end2end"])
+def test_a_pose_model_is_told_as_it_is_read(tmp_path: Path, layout: str) -> None:
+    options = {"layout": layout, "kpt_shape": [5, 2]}
+    export = Export(
+        name="p", version="1", description="", license="", task="pose", labels=("one",),
+        input=Input(size_hw=(64, 96), resize="letterbox"), layout="NCHW", precision="fp32",
+        head=HeadSpec(name="yolo_pose", options=options), inputs=(), outputs=(), files={},
+    )  # fmt: skip
+    said = read(tmp_path / "p.onnx", models.as_properties(describe(export)))
+    assert said is not None
+    assert (said.task, said.head, said.head_options) == ("pose", "yolo_pose", options)
+    assert (said.labels, said.size_hw) == (("one",), (64, 96))
 
 
 @pytest.mark.parametrize("task", ["segment", "obb"])
