@@ -27,7 +27,7 @@ def test_golden():
 
 
 def test_without_refinement():
-    found = heatmap.decode({"o": maps()}, OPTIONS.replace(refine=False))
+    found = heatmap.decode({"o": maps()}, OPTIONS.replace(refine="none"))
     assert found.keypoints[0, :, :2].tolist() == [[28, 20], [44, 0], [12, 36]]
 
 
@@ -40,6 +40,32 @@ def test_a_gaussian_is_found_within_a_quarter_cell():
         found = heatmap.decode({"o": array}, heatmap.Options(input_hw=(256, 192)))
         off = np.abs(found.keypoints[0, 0, :2] / 4 - [cx, cy])
         assert off.max() <= 0.2501
+
+
+def test_the_parabola_finds_the_centre_of_a_gaussian():
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:64, :48]
+    options = heatmap.Options(input_hw=(256, 192), refine="dark")
+    for _ in range(50):
+        cx, cy = rng.uniform(7, 40), rng.uniform(7, 56)
+        array = np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 8)[None, None]
+        found = heatmap.decode({"o": array}, options)
+        assert np.abs(found.keypoints[0, 0, :2] / 4 - [cx, cy]).max() < 0.02
+        assert found.keypoints[0, 0, 2] == pytest.approx(array.max(), rel=1e-5)
+
+
+def test_the_parabola_leaves_alone_what_is_no_hill():
+    array = np.zeros((1, 5, 16, 12), np.float32)
+    array[0, 0] = 0.5  # flat
+    array[0, 1, 0, 0] = 1  # in a corner
+    array[0, 2] = -1
+    array[0, 3, 8] = 1  # a ridge
+    array[0, 4, 8, 6] = np.float32(3e38)
+    plain = heatmap.decode({"o": array}, OPTIONS.replace(refine="none"))
+    found = heatmap.decode({"o": array}, OPTIONS.replace(refine="dark"))
+    np.testing.assert_allclose(found.keypoints, plain.keypoints, atol=1e-3)
+    tiny = heatmap.decode({"o": np.eye(2)[None, None]}, OPTIONS.replace(refine="dark", blur=3))
+    assert tiny.keypoints[0, 0, :2].tolist() == [0, 0]
 
 
 def test_nothing_is_sure_and_the_confidence_decides():
@@ -60,5 +86,9 @@ def test_refusals():
             heatmap.decode({"o": np.zeros(shape)}, OPTIONS)
     with pytest.raises(HeadError, match="not finite"):
         heatmap.decode({"o": np.full((1, 17, 16, 12), np.nan)}, OPTIONS)
+    with pytest.raises(HeadError, match="expected quarter, dark or none; got 'sharp'"):
+        heatmap.decode({"o": maps()}, OPTIONS.replace(refine="sharp"))
+    with pytest.raises(HeadError, match="blur: expected an odd number; got 4"):
+        heatmap.decode({"o": maps()}, OPTIONS.replace(refine="dark", blur=4))
     with pytest.raises(HeadError, match="size of the model's input"):
         heatmap.decode({"o": maps()}, heatmap.Options())
