@@ -132,6 +132,7 @@ def tiled(
     spent = np.zeros(3)
     found: list[Detections] = []
     cuts: list[Array] = []
+    windows = [(t.x, t.y, t.x + t.width, t.y + t.height) for t in tiles]
     for first in range(0, len(tiles), _AT_ONCE):
         some = tiles[first : first + _AT_ONCE]
         for tile, result in zip(some, model.batch([t.of(pixels) for t in some]), strict=True):
@@ -144,11 +145,12 @@ def tiled(
         spent += _stages(result)
         found.append(_detections(result))
         cuts.append(np.zeros(len(found[-1]), bool))
+        windows.append((0, 0, size_hw[1], size_hw[0]))
     merging = perf_counter()
     part = np.repeat(np.arange(len(found)), [len(one) for one in found])
     value = _joined(found)
     if len(found) > 1:
-        value = merge(value, part, np.concatenate(cuts), threshold)
+        value = merge(value, np.array(windows, np.float32), part, np.concatenate(cuts), threshold)
     end = perf_counter()
     preprocess, infer, postprocess = (float(ms) for ms in spent)
     timings = Timings(

@@ -188,6 +188,16 @@ def test_a_part_with_nothing_whole_beside_it_stays():
     assert len(two_tiles([(12, 0, 32, 20, 0.9, 1)], [(6, 5, 9, 9, 0.9, 1)])) == 2
 
 
+def test_a_part_of_another_class_is_what_its_tile_shows_of_the_whole():
+    """The second tile shows the 20 pixels wide thing from x = 24 to 44 whole, the first a part."""
+    whole = (4, 5, 24, 15, 0.4, 0)
+    assert len(two_tiles([(23, 4, 32, 15, 0.9, 1)], [whole])) == 1
+    # A driver in a car is no part of it, though the border cuts him, too.
+    assert len(two_tiles([(28, 6, 32, 11, 0.9, 1)], [whole])) == 2
+    # One of the same class is.
+    assert len(two_tiles([(28, 6, 32, 11, 0.9, 0)], [whole])) == 1
+
+
 def test_of_two_parts_the_larger_stays():
     found = two_tiles([(22, 5, 32, 15, 0.5, 1)], [(0, 5, 13, 15, 0.4, 1)])
     assert found.xyxy.tolist() == [[20, 5, 33, 15]]
