@@ -134,7 +134,7 @@ class Model:
         Raises:
             ImageError: it is not a usable image.
         """
-        return self._preprocessor.prepare(load_pixels(image, limits)[0])[0].copy()
+        return self._preprocessor.prepare(pixels_of(image, limits)[0])[0].copy()
 
     def infer(self, tensor: Array) -> dict[str, Array]:
         """Run the engine on what `prepare` made: output name -> array as the engine gives it.
@@ -181,7 +181,7 @@ class Model:
         from edgecv.result import Result, Timings
 
         start = perf_counter()
-        pixels, source = load_pixels(image, limits)
+        pixels, source = pixels_of(image, limits)
         decoded = perf_counter()
         tensor, geometry = self._preprocessor.prepare(pixels)
         prepared = perf_counter()
@@ -232,7 +232,7 @@ class Model:
         sources, geometries, times = [], [], []
         for i, image in enumerate(images):
             start = perf_counter()
-            pixels, source = load_pixels(image, limits)
+            pixels, source = pixels_of(image, limits)
             decoded = perf_counter()
             geometries.append(self._preprocessor.prepare(pixels, tensor[i])[1])
             times.append(((decoded - start) * 1e3, (perf_counter() - decoded) * 1e3))
@@ -288,7 +288,7 @@ class Model:
         self.close()
 
 
-def load_pixels(image: ImageLike, limits: Limits | None) -> tuple[Image, str]:
+def pixels_of(image: ImageLike, limits: Limits | None) -> tuple[Image, str]:
     """Return (H, W, 3) uint8 BGR and where it came from ('' where nobody says)."""
     from edgecv import codecs
 

@@ -19,7 +19,7 @@ import numpy as np
 from edgecv.errors import UsageError
 from edgecv.masks import Masks
 from edgecv.merging import merge
-from edgecv.model import ImageLike, Model, is_pixels, load_pixels
+from edgecv.model import ImageLike, Model, is_pixels, pixels_of
 from edgecv.record import Record
 from edgecv.result import Result, Timings
 from edgecv.results.detections import Detections
@@ -125,7 +125,7 @@ def tiled(
     start = perf_counter()
     if not 0 <= threshold <= 1:
         raise UsageError("", where="threshold", expected="0 to 1", got=repr(threshold))
-    pixels, source = load_pixels(image, limits)
+    pixels, source = pixels_of(image, limits)
     decode = 0.0 if is_pixels(image) else (perf_counter() - start) * 1e3
     size_hw = (pixels.shape[0], pixels.shape[1])
     tiles = cut(size_hw, tile_hw or model.options.input_hw, overlap)

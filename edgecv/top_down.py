@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecv.errors import UsageError
-from edgecv.model import ImageLike, Model, is_pixels, load_pixels
+from edgecv.model import ImageLike, Model, is_pixels, pixels_of
 from edgecv.result import Result, Timings
 from edgecv.results.detections import Detections
 from edgecv.types import Array, Float32, Image
@@ -75,7 +75,7 @@ class TopDown:
             InferenceError: an engine failed, or a model is closed.
         """
         start = perf_counter()
-        pixels, source = load_pixels(image, limits)
+        pixels, source = pixels_of(image, limits)
         decode = 0.0 if is_pixels(image) else (perf_counter() - start) * 1e3
         result = self.people(pixels)
         found = result.detections
