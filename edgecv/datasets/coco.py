@@ -1,5 +1,6 @@
 """COCO instances JSON, as cocodataset.org's "Data format" page describes it.
 
+For instance segmentation ``segmentation`` is read: polygons, or run lengths in either form.
 Categories become the classes 0, 1, 2 ... in the order of their ids. ``iscrowd`` marks regions in
 which detections are neither right nor wrong; ``area`` is the one that size ranges go by.
 """
@@ -15,9 +16,11 @@ from typing import Any
 
 from edgecv.dataset import Dataset, Problem, Sample, read_text, split_names
 from edgecv.errors import DatasetError
+from edgecv.mask_truth import Outline
+from edgecv.outline_labels import segmentation_of, with_outlines
 from edgecv.truth import BoxTruth
 
-TASKS = ("detect",)
+TASKS = ("detect", "segment")
 
 _JSON_BYTES = 2 << 30
 _FAR = 1e9  # no coordinate or area is larger
@@ -31,6 +34,7 @@ class _Boxes:
     class_id: list[int] = field(default_factory=list)
     crowd: list[bool] = field(default_factory=list)
     area: list[float] = field(default_factory=list)
+    outlines: list[Outline] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def open_dataset(
         file, split = path, "all"
     else:
         file = _file_of(path, split)
-    read = read_annotations(file)
+    read = read_annotations(file, outlines=task == "segment")
     folder = _image_folder(file, split, images, [name for name, _, _ in read.images.values()])
     samples, problems = [], list(read.problems)
     for name, size_hw, truth in read.images.values():
@@ -87,8 +91,12 @@ def open_dataset(
     return Dataset(file.stem, folder, split, task, read.labels, tuple(samples), tuple(problems))
 
 
-def read_annotations(file: Path) -> Annotations:
+def read_annotations(file: Path, *, outlines: bool = False) -> Annotations:
     """Read an instances file without looking for its images.
+
+    Args:
+        file: the JSON.
+        outlines: read the outlines, too: the truths are then `edgecv.mask_truth.MaskTruth`.
 
     Raises:
         DatasetError: it is not JSON, or not of this form.
@@ -106,19 +114,30 @@ def read_annotations(file: Path) -> Annotations:
     boxes = {image: _Boxes() for image in paths}
     problems = []
     for n, annotation in enumerate(_records(file, data, "annotations")):
-        wrong = _add(annotation, classes, boxes)
+        image = annotation.get("image_id")
+        size_hw = sizes.get(image) if type(image) is int else None
+        try:
+            outline = segmentation_of(annotation.get("segmentation"), size_hw) if outlines else None
+            wrong = _add(annotation, classes, boxes, outline)
+        except ValueError as error:
+            wrong = str(error)
         if wrong is not None:
             problems.append(Problem(f"{file}: annotations[{n}]", wrong))
     images = {
         image: (
             name,
             sizes[image],
-            BoxTruth.from_rows(b.xyxy, b.class_id, crowd=b.crowd, area=b.area),
+            _truth(b, outlines),
         )
         for (image, name), b in zip(paths.items(), boxes.values(), strict=True)
     }
     labels = tuple(names[category] for category in sorted(names))
     return Annotations(labels, tuple(sorted(names)), images, tuple(problems))
+
+
+def _truth(boxes: _Boxes, outlines: bool) -> BoxTruth:
+    truth = BoxTruth.from_rows(boxes.xyxy, boxes.class_id, crowd=boxes.crowd, area=boxes.area)
+    return with_outlines(truth, boxes.outlines) if outlines else truth
 
 
 def _records(file: Path, data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
@@ -164,7 +183,10 @@ def _number(value: Any) -> float | None:
 
 
 def _add(
-    annotation: Mapping[str, Any], classes: Mapping[int, int], boxes: Mapping[int, _Boxes]
+    annotation: Mapping[str, Any],
+    classes: Mapping[int, int],
+    boxes: Mapping[int, _Boxes],
+    outline: Outline | None,
 ) -> str | None:
     """Append one annotation's box to its image's; return why it cannot be used, or None."""
     image, category = annotation.get("image_id"), annotation.get("category_id")
@@ -182,6 +204,8 @@ def _add(
         return "a box without area"
     area = _number(annotation.get("area"))
     to = boxes[image]
+    if outline is not None:
+        to.outlines.append(outline)
     to.xyxy.append((x, y, x + width, y + height))
     to.class_id.append(classes[category])
     to.crowd.append(bool(annotation.get("iscrowd", 0)))

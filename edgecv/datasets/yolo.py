@@ -3,25 +3,30 @@
 The file names ``path`` (here always relative to the file's own folder), ``train``, ``val``,
 ``test`` (a folder, a list of folders, or a .txt list of images), ``names`` and ``nc``. The labels
 of ``.../images/x/1.jpg`` are ``.../labels/x/1.txt``; a key ``labels:`` names another folder than
-``labels``. A label line is ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 ...`` (a polygon, of
-which the bounding box counts), in parts of the image. An image without a label file is background.
+``labels``. A label line is ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 ...`` (a polygon: an
+object's outline, or the four corners of an oriented box; for detection its bounding box counts),
+in parts of the image. An image without a label file is background.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecv.dataset import Dataset, Problem, Sample, read_text, split_names
 from edgecv.errors import DatasetError, DependencyMissingError
 from edgecv.image_files import walk_images
-from edgecv.truth import BoxTruth
+from edgecv.mask_truth import RotatedTruth
+from edgecv.outline_labels import corners_of, polygon_of, with_outlines
+from edgecv.truth import BoxTruth, Truth
 
-TASKS = ("detect",)
+TASKS = ("detect", "segment", "obb")
 SUFFIXES = (".yaml", ".yml")
 
 _YAML_BYTES = 4 << 20
@@ -83,9 +88,9 @@ def open_dataset(
         label = folders[image.parent] / f"{image.stem}.txt"
         if label.is_file():
             seen.add(label)
-            truth = _read_label(label, layout, problems)
+            truth = _read_label(label, layout, task, problems)
         else:
-            truth = BoxTruth.from_rows([], [], normalised=True)
+            truth = _truth(task, [], [], [])
         samples.append(Sample(image, truth))
     if samples and not seen:
         raise DatasetError(
@@ -249,21 +254,39 @@ def _label_folder(images: Path, root: Path, key: str | None) -> Path:
     return mirrored if mirrored.is_dir() else root / key
 
 
-def _read_label(file: Path, layout: _Layout, problems: list[Problem]) -> BoxTruth:
+def _read_label(file: Path, layout: _Layout, task: str, problems: list[Problem]) -> Truth:
     """Read one label file; lines that are broken or mark nothing are reported and left out."""
-    boxes, classes = [], []
+    boxes, classes, shapes = [], [], []
     for number, line in enumerate(read_text(file, _TEXT_BYTES).splitlines(), 1):
         fields = line.split()
         if not fields:
             continue
         try:
             class_id, box = _parse(fields, layout)
+            shape = _SHAPES[task](fields[1:]) if task in _SHAPES else None
         except ValueError as error:
             problems.append(Problem(f"{file}:{number}", str(error)))
             continue
         boxes.append(box)
         classes.append(class_id)
-    return BoxTruth.from_rows(boxes, classes, normalised=True)
+        shapes.append(shape)
+    return _truth(task, boxes, classes, shapes)
+
+
+_SHAPES: Mapping[str, Callable[[Sequence[str]], Any]] = {"segment": polygon_of, "obb": corners_of}
+
+
+def _truth(
+    task: str, boxes: Sequence[Sequence[float]], classes: Sequence[int], shapes: Sequence[Any]
+) -> Truth:
+    """Make the truth of an image, of the kind that the task asks for."""
+    truth = BoxTruth.from_rows(boxes, classes, normalised=True)
+    if task == "segment":
+        return with_outlines(truth, shapes)
+    if task == "obb":
+        corners = np.array(shapes, np.float32).reshape(-1, 4, 2)
+        return RotatedTruth(corners, truth.class_id, normalised=True)
+    return truth
 
 
 def _parse(fields: Sequence[str], layout: _Layout) -> tuple[int, tuple[float, ...]]:
