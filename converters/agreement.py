@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 
 from edgecv import plugins
+from edgecv.boxes import corners_of_rotated
 from edgecv.dataset import Dataset, Sample
 from edgecv.errors import DatasetError, ImageError
 from edgecv.evaluation import evaluate
+from edgecv.mask_truth import RotatedTruth
+from edgecv.masks import Masks, run_lengths
 from edgecv.model import Model
+from edgecv.outline_labels import with_outlines
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
 from edgecv.truth import BoxTruth, ClassTruth, PoseTruth, Truth
@@ -41,9 +45,24 @@ def _best_class(result: Classes) -> Truth | None:
     return ClassTruth(int(result.class_id[0])) if len(result) else None
 
 
+def _masks(result: Detections) -> Truth:
+    truth = BoxTruth.from_rows(result.xyxy.tolist(), result.class_id.tolist())
+    masks = result.instance_masks if len(result) else Masks.empty((0, 0))
+    # Run lengths, so that the truth is the masks to the pixel.
+    outlines = [(np.array(run_lengths(masks.full(i)), np.int64),) for i in range(len(result))]
+    return with_outlines(truth, outlines)
+
+
+def _rotated(result: Detections) -> Truth:
+    boxes = np.zeros((0, 5), np.float32) if result.xywhr is None else result.xywhr
+    return RotatedTruth(corners_of_rotated(boxes), result.class_id)
+
+
 _SEEN = 0.5
 _TRUTH: Mapping[str, Callable[[Any], Truth | None]] = {
     "detect": _boxes,
+    "segment": _masks,
+    "obb": _rotated,
     "pose": _poses,
     "classify": _best_class,
 }

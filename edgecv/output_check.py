@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgecv import yolo_rows
+from edgecv import yolo_layouts
 from edgecv.errors import HeadError
 from edgecv.head import load_head
 from edgecv.model import ImageLike, Model
@@ -279,30 +279,38 @@ def _yolo_seg(array: Array, options: Any) -> Array | None:
     if array.ndim != 3:
         return None  # prototypes
     extras = options.coefficients
-    layout = yolo_rows.layout_of(array.shape[1:], options, extras, "yolo_seg")
-    if layout == yolo_rows.ANCHOR_BASED:
-        return array[..., 4 : array.shape[2] - extras]
-    return array[..., 4] if layout == yolo_rows.END2END else _channels(array, options, extras)
+    layout = yolo_layouts.layout_of(array.shape[1:], options, extras, "yolo_seg")
+    if layout == yolo_layouts.ANCHOR_BASED:
+        objects: Array = array[..., 4 : array.shape[2] - extras]
+        return objects
+    return _finished(array) if layout == yolo_layouts.END2END else _channels(array, options, extras)
 
 
 def _yolo_obb(array: Array, options: Any) -> Array | None:
-    layout = yolo_rows.layout_of(array.shape[1:], options, 1, "yolo_obb")
-    return array[..., 4] if layout == yolo_rows.END2END else _channels(array, options, 1)
+    layout = yolo_layouts.layout_of(array.shape[1:], options, 1, "yolo_obb")
+    return _finished(array) if layout == yolo_layouts.END2END else _channels(array, options, 1)
+
+
+def _finished(array: Array) -> Array:
+    scores: Array = array[..., 4]
+    return scores
 
 
 def _yolo_pose(array: Array, options: Any) -> Array | None:
     extras = math.prod(options.kpt_shape)
-    layout = yolo_rows.layout_of(array.shape[1:], options, extras, "yolo_pose")
-    return array[..., 4] if layout == yolo_rows.END2END else _channels(array, options, extras)
+    layout = yolo_layouts.layout_of(array.shape[1:], options, extras, "yolo_pose")
+    return _finished(array) if layout == yolo_layouts.END2END else _channels(array, options, extras)
 
 
 def _channels(array: Array, options: Any, extras: int) -> Array:
     """Cut the scores out of anchor-free rows ``[1, 4 + classes + extras, A]``."""
     rows = array[0]
-    classes = options.num_classes
-    if yolo_rows.is_transposed(rows.shape, classes, options.transposed, extras):
-        return rows[:, 4 : rows.shape[1] - extras]
-    return rows[4 : len(rows) - extras]
+    transposed = yolo_layouts.is_transposed(
+        rows.shape, options.num_classes, options.transposed, extras
+    )
+    last = rows.shape[1 if transposed else 0] - extras
+    scores: Array = rows[:, 4:last] if transposed else rows[4:last]
+    return scores
 
 
 def _fastestdet(array: Array, options: Any) -> Array | None:

@@ -165,4 +165,5 @@ def _box_iou(found: Floats, true: Floats, crowd: Array) -> Floats:
     inner = size[..., 0] * size[..., 1]
     own = (found[:, 2] * found[:, 3])[:, None]
     union = np.where(crowd[None, :], own, own + (true[:, 2] * true[:, 3])[None, :] - inner)
-    return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+    result: Floats = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+    return result

@@ -1,16 +1,23 @@
-"""Keypoints in YOLO label lines, as Ultralytics' documentation describes them."""
+"""Keypoints as YOLO label lines and COCO's JSON write them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from edgecv.errors import DatasetError
 from edgecv.types import Float32
+
+_FAR = 1e9  # no coordinate is larger
 
 
 def read_keypoints(fields: Sequence[str], kpt_shape: tuple[int, int]) -> Float32:
-    """Read what follows the box in a label line.
+    """Read what follows the box in a YOLO label line.
+
+    Source: the label format that Ultralytics documents for pose data.
 
     Args:
         fields: ``x y`` or ``x y visibility`` of each keypoint, places in parts of the image; none
@@ -36,3 +43,37 @@ def read_keypoints(fields: Sequence[str], kpt_shape: tuple[int, int]) -> Float32
     points[:, :2] = values[:, :2]
     points[:, 2] = values[:, 2] if numbers == 3 else 2 * values.any(axis=1)
     return points
+
+
+def count_numbers(file: Path, annotations: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many numbers the keypoints of an object have in a COCO file.
+
+    It is that of the first object which has any.
+
+    Raises:
+        DatasetError: none has.
+    """
+    for annotation in annotations:
+        points = annotation.get("keypoints")
+        if isinstance(points, list) and points and len(points) % 3 == 0:
+            return len(points)
+    raise DatasetError(
+        "the data have no keypoints",
+        where=f"{file}: annotations",
+        expected="keypoints, three numbers each",
+        remedy="give a keypoints file, such as person_keypoints_val2017.json",
+    )
+
+
+def keypoints_of(value: Any, numbers: int) -> list[float]:
+    """Read COCO's ``keypoints``: x, y, visibility of each in one list; nothing is not labelled.
+
+    Raises:
+        ValueError: something else than `numbers` numbers.
+    """
+    points = value or [0] * numbers
+    if not isinstance(points, list) or len(points) != numbers:
+        raise ValueError(f"no keypoints of {numbers} numbers")
+    if not all(type(v) in (int, float) and abs(v) < _FAR for v in points):
+        raise ValueError("keypoints of something else than numbers")
+    return [float(v) for v in points]

@@ -30,7 +30,7 @@ def iou(a: Float32, b: Float32) -> Array:
     inner = intersection(a, b)
     sizes = [np.abs(np.prod(np.asarray(box[:, 2:4], np.float64), axis=1)) for box in (a, b)]
     union = sizes[0][:, None] + sizes[1] - inner
-    return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+    return _ratio(inner, union)
 
 
 def intersection(a: Float32, b: Float32) -> Array:
@@ -66,14 +66,14 @@ def pair_intersection(a: Array, b: Array) -> Array:
     x, y = outline[..., 0], outline[..., 1]
     following = np.roll(outline, -1, axis=1)
     area = (x * following[..., 1] - y * following[..., 0]).sum(axis=1) / 2
-    return np.maximum(area, 0)
+    return np.asarray(np.maximum(area, 0))
 
 
 def pair_iou(a: Array, b: Array) -> Array:
     """Compute the exact intersection over union of P pairs of boxes as (P,) float64."""
     inner = pair_intersection(a, b)
     union = np.abs(a[:, 2] * a[:, 3]) + np.abs(b[:, 2] * b[:, 3]) - inner
-    return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+    return _ratio(inner, union)
 
 
 def pair_probiou(a: Array, b: Array) -> Array:
@@ -181,6 +181,12 @@ def _over(xywhr: Array, i: Array, j: Array, threshold: float, overlap: Overlap) 
     return over
 
 
+def _ratio(part: Array, whole: Array) -> Array:
+    """Divide; 0 where there is nothing to divide by."""
+    result: Array = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    return result
+
+
 def _covariance(xywhr: Array) -> tuple[Array, Array, Array]:
     """Return xx, yy and xy of the covariance of a uniform density over each box."""
     width, height, angle = np.asarray(xywhr[:, 2:5], np.float64).T
@@ -208,4 +214,4 @@ def _pressed(outline: Array, axis: int, half: Array) -> Array:
     points = outline[..., None, :] + places[..., None] * step[..., None, :]
     points = points.reshape(len(outline), -1, 2)
     points[..., axis] = np.clip(points[..., axis], -half, half)
-    return points
+    return np.asarray(points)

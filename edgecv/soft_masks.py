@@ -120,4 +120,4 @@ def _windows(xyxy: Float32, grid_hw: tuple[int, int], input_hw: tuple[int, int])
     limit = np.array([width, height, width, height])
     windows = np.clip(cells, 0, limit).astype(np.int64)
     windows[:, 2:] = np.maximum(windows[:, 2:], windows[:, :2])
-    return windows
+    return np.asarray(windows)

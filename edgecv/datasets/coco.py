@@ -1,6 +1,7 @@
 """COCO instances JSON, as cocodataset.org's "Data format" page describes it.
 
-Pose data is a keypoints JSON, which adds ``keypoints`` (x, y, visibility of each) to the boxes.
+For instance segmentation ``segmentation`` is read: polygons, or run lengths in either form. Pose
+data is a keypoints JSON, which adds ``keypoints`` (x, y, visibility of each) to the boxes.
 Categories become the classes 0, 1, 2 ... in the order of their ids. ``iscrowd`` marks regions in
 which detections are neither right nor wrong; ``area`` is the one that size ranges go by.
 """
@@ -18,12 +19,15 @@ import numpy as np
 
 from edgecv.dataset import Dataset, Problem, Sample, read_text, split_names
 from edgecv.errors import DatasetError
+from edgecv.mask_truth import Outline
+from edgecv.outline_labels import segmentation_of, with_outlines
+from edgecv.pose_labels import count_numbers, keypoints_of
 from edgecv.truth import BoxTruth, PoseTruth
 
-TASKS = ("detect", "pose")
+TASKS = ("detect", "segment", "pose")
 
 _JSON_BYTES = 2 << 30
-_KINDS = {"detect": "instances_", "pose": "person_keypoints_"}
+_KINDS = {"detect": "instances_", "segment": "instances_", "pose": "person_keypoints_"}
 _FAR = 1e9  # no coordinate or area is larger
 
 
@@ -35,6 +39,7 @@ class _Boxes:
     class_id: list[int] = field(default_factory=list)
     crowd: list[bool] = field(default_factory=list)
     area: list[float] = field(default_factory=list)
+    outlines: list[Outline] = field(default_factory=list)
     keypoints: list[list[float]] = field(default_factory=list)
 
 
@@ -57,7 +62,11 @@ class Annotations:
 
 def recognise(path: Path) -> bool:
     """Accept a .json file, or a folder with instances files in it or in ``annotations/``."""
-    return path.suffix.lower() == ".json" if path.is_file() else any(_files(path, t) for t in TASKS)
+    return (
+        path.suffix.lower() == ".json"
+        if path.is_file()
+        else any(_files(path, task) for task in TASKS)
+    )
 
 
 def open_dataset(
@@ -81,7 +90,7 @@ def open_dataset(
         file, split = path, "all"
     else:
         file = _file_of(path, split, task)
-    read = read_annotations(file, keypoints=task == "pose")
+    read = read_annotations(file, outlines=task == "segment", keypoints=task == "pose")
     folder = _image_folder(file, split, images, [name for name, _, _ in read.images.values()])
     samples, problems = [], list(read.problems)
     for name, size_hw, truth in read.images.values():
@@ -92,11 +101,12 @@ def open_dataset(
     return Dataset(file.stem, folder, split, task, read.labels, tuple(samples), tuple(problems))
 
 
-def read_annotations(file: Path, *, keypoints: bool = False) -> Annotations:
+def read_annotations(file: Path, *, outlines: bool = False, keypoints: bool = False) -> Annotations:
     """Read an instances file without looking for its images.
 
     Args:
         file: the JSON.
+        outlines: read the outlines, too: the truths are then `edgecv.mask_truth.MaskTruth`.
         keypoints: read the keypoints, too: the truths are then `PoseTruth`.
 
     Raises:
@@ -115,16 +125,23 @@ def read_annotations(file: Path, *, keypoints: bool = False) -> Annotations:
     boxes = {image: _Boxes() for image in paths}
     problems = []
     records = _records(file, data, "annotations")
-    numbers = _keypoint_numbers(file, records) if keypoints else 0
+    numbers = count_numbers(file, records) if keypoints else 0
     for n, annotation in enumerate(records):
-        wrong = _add(annotation, classes, boxes, numbers)
+        image = annotation.get("image_id")
+        size_hw = sizes.get(image) if type(image) is int else None
+        try:
+            outline = segmentation_of(annotation.get("segmentation"), size_hw) if outlines else None
+            points = keypoints_of(annotation.get("keypoints"), numbers) if keypoints else None
+            wrong = _add(annotation, classes, boxes, outline, points)
+        except ValueError as error:
+            wrong = str(error)
         if wrong is not None:
             problems.append(Problem(f"{file}: annotations[{n}]", wrong))
     images = {
         image: (
             name,
             sizes[image],
-            _truth(b, numbers),
+            _truth(b, outlines, numbers),
         )
         for (image, name), b in zip(paths.items(), boxes.values(), strict=True)
     }
@@ -132,26 +149,12 @@ def read_annotations(file: Path, *, keypoints: bool = False) -> Annotations:
     return Annotations(labels, tuple(sorted(names)), images, tuple(problems))
 
 
-def _keypoint_numbers(file: Path, records: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many numbers the keypoints of an object have: those of the first that has any."""
-    for record in records:
-        points = record.get("keypoints")
-        if isinstance(points, list) and points and len(points) % 3 == 0:
-            return len(points)
-    raise DatasetError(
-        "the data have no keypoints",
-        where=f"{file}: annotations",
-        expected="keypoints, three numbers each",
-        remedy="give a keypoints file, such as person_keypoints_val2017.json",
-    )
-
-
-def _truth(boxes: _Boxes, numbers: int) -> BoxTruth:
+def _truth(boxes: _Boxes, outlines: bool, numbers: int) -> BoxTruth:
     truth = BoxTruth.from_rows(boxes.xyxy, boxes.class_id, crowd=boxes.crowd, area=boxes.area)
-    if not numbers:
-        return truth
-    points = np.array(boxes.keypoints, np.float32).reshape(len(truth), -1 if len(truth) else 0, 3)
-    return PoseTruth.from_boxes(truth, points)
+    if numbers:
+        points = np.array(boxes.keypoints, np.float32).reshape(len(truth), numbers // 3, 3)
+        return PoseTruth.from_boxes(truth, points)
+    return with_outlines(truth, boxes.outlines) if outlines else truth
 
 
 def _records(file: Path, data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
@@ -200,7 +203,8 @@ def _add(
     annotation: Mapping[str, Any],
     classes: Mapping[int, int],
     boxes: Mapping[int, _Boxes],
-    keypoint_numbers: int,
+    outline: Outline | None,
+    keypoints: list[float] | None,
 ) -> str | None:
     """Append one annotation's box to its image's; return why it cannot be used, or None."""
     image, category = annotation.get("image_id"), annotation.get("category_id")
@@ -218,13 +222,10 @@ def _add(
         return "a box without area"
     area = _number(annotation.get("area"))
     to = boxes[image]
-    if keypoint_numbers:
-        points = annotation.get("keypoints") or [0] * keypoint_numbers
-        values = [_number(value) for value in points] if isinstance(points, list) else []
-        known = [value for value in values if value is not None]
-        if len(known) != keypoint_numbers or len(values) != keypoint_numbers:
-            return f"no keypoints of {keypoint_numbers} numbers"
-        to.keypoints.append(known)
+    if outline is not None:
+        to.outlines.append(outline)
+    if keypoints is not None:
+        to.keypoints.append(keypoints)
     to.xyxy.append((x, y, x + width, y + height))
     to.class_id.append(classes[category])
     to.crowd.append(bool(annotation.get("iscrowd", 0)))

@@ -3,16 +3,17 @@
 The file names ``path`` (here always relative to the file's own folder), ``train``, ``val``,
 ``test`` (a folder, a list of folders, or a .txt list of images), ``names`` and ``nc``. The labels
 of ``.../images/x/1.jpg`` are ``.../labels/x/1.txt``; a key ``labels:`` names another folder than
-``labels``. A label line is ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 ...`` (a polygon, of
-which the bounding box counts), in parts of the image. An image without a label file is background.
-Pose data add ``x y`` or ``x y visibility`` of each keypoint behind the box; ``kpt_shape`` says how
-many there are, and how many numbers each has. Without a visibility, (0, 0) is not labelled.
+``labels``. A label line is ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 ...`` (a polygon: an
+object's outline, or the four corners of an oriented box; for detection its bounding box counts),
+in parts of the image. An image without a label file is background. Pose data add ``x y`` or
+``x y visibility`` of each keypoint behind the box; ``kpt_shape`` says how many there are, and how
+many numbers each has.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ import numpy as np
 from edgecv.dataset import Dataset, Problem, Sample, read_text, split_names
 from edgecv.errors import DatasetError, DependencyMissingError
 from edgecv.image_files import walk_images
+from edgecv.mask_truth import RotatedTruth
+from edgecv.outline_labels import corners_of, polygon_of, with_outlines
 from edgecv.pose_labels import read_keypoints
-from edgecv.truth import BoxTruth, PoseTruth
+from edgecv.truth import BoxTruth, PoseTruth, Truth
 
-TASKS = ("detect", "pose")
+TASKS = ("detect", "segment", "pose", "obb")
 SUFFIXES = (".yaml", ".yml")
 
 _YAML_BYTES = 4 << 20
@@ -265,23 +268,33 @@ def _label_folder(images: Path, root: Path, key: str | None) -> Path:
     return mirrored if mirrored.is_dir() else root / key
 
 
-def _read_label(file: Path, layout: _Layout, task: str, problems: list[Problem]) -> BoxTruth:
+def _read_label(file: Path, layout: _Layout, task: str, problems: list[Problem]) -> Truth:
     """Read one label file; lines that are broken or mark nothing are reported and left out."""
-    boxes, classes, keypoints = [], [], []
+    boxes, classes, shapes = [], [], []
     for number, line in enumerate(read_text(file, _TEXT_BYTES).splitlines(), 1):
         fields = line.split()
         if not fields:
             continue
         try:
             class_id, box = _parse(fields, layout)
-            points = read_keypoints(fields[5:], layout.kpt_shape) if task == "pose" else ()
+            shape = _shape(task, fields, layout)
         except ValueError as error:
             problems.append(Problem(f"{file}:{number}", str(error)))
             continue
         boxes.append(box)
         classes.append(class_id)
-        keypoints.append(points)
-    return _truth(task, layout, boxes, classes, keypoints)
+        shapes.append(shape)
+    return _truth(task, layout, boxes, classes, shapes)
+
+
+_OUTLINES: Mapping[str, Callable[[Sequence[str]], Any]] = {"segment": polygon_of, "obb": corners_of}
+
+
+def _shape(task: str, fields: Sequence[str], layout: _Layout) -> Any:
+    """Read what a task wants of a label line beside its box."""
+    if task == "pose":
+        return read_keypoints(fields[5:], layout.kpt_shape)
+    return _OUTLINES[task](fields[1:]) if task in _OUTLINES else None
 
 
 def _truth(
@@ -289,14 +302,19 @@ def _truth(
     layout: _Layout,
     boxes: Sequence[Sequence[float]],
     classes: Sequence[int],
-    keypoints: Sequence[Any],
-) -> BoxTruth:
+    shapes: Sequence[Any],
+) -> Truth:
     """Make the truth of an image, of the kind that the task asks for."""
     truth = BoxTruth.from_rows(boxes, classes, normalised=True)
-    if task != "pose":
-        return truth
-    points = np.array(keypoints, np.float32).reshape(len(boxes), layout.kpt_shape[0], 3)
-    return PoseTruth.from_boxes(truth, points)
+    if task == "segment":
+        return with_outlines(truth, shapes)
+    if task == "obb":
+        corners = np.array(shapes, np.float32).reshape(-1, 4, 2)
+        return RotatedTruth(corners, truth.class_id, normalised=True)
+    if task == "pose":
+        points = np.array(shapes, np.float32).reshape(len(boxes), layout.kpt_shape[0], 3)
+        return PoseTruth.from_boxes(truth, points)
+    return truth
 
 
 def _parse(fields: Sequence[str], layout: _Layout) -> tuple[int, tuple[float, ...]]:

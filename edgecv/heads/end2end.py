@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecv import candidates, yolo_rows
+from edgecv import candidates, yolo_layouts
 from edgecv.head import (
     DetectionOptions,
     Fit,
@@ -66,7 +66,7 @@ def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fi
         is_grid = rows in cells or rows in [3 * n for n in cells]
     if is_grid:
         return Fit.POSSIBLE
-    return Fit.CERTAIN if rows <= yolo_rows.MAX_ROWS else Fit.NO
+    return Fit.CERTAIN if rows <= yolo_layouts.MAX_ROWS else Fit.NO
 
 
 def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
@@ -84,7 +84,7 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
     if array.ndim != 3 or array.shape[0] != 1 or array.shape[2] != 6:
         raise wrong_shape("end2end", "[1, N, 6]", outputs)
     rows = np.asarray(array[0], np.float32)
-    picked = yolo_rows.pick_finished(rows, options, options.normalized, "end2end")
+    picked = yolo_layouts.pick_finished(rows, options, options.normalized, "end2end")
     with np.errstate(over="ignore"):
         xyxy = picked.box * picked.scale
     return candidates.select(

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgecv import candidates, yolo_rows
+from edgecv import candidates, yolo_layouts
 from edgecv.head import (
     DetectionOptions,
     Fit,
@@ -58,7 +58,7 @@ def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fi
     if shapes is None or len(shapes) != 1 or len(shapes[0]) != 2:
         return Fit.NO
     channels, anchors = shapes[0]
-    grids = yolo_rows.grids(image_size(inputs))
+    grids = yolo_layouts.grids(image_size(inputs))
     if anchors == 84 and channels in grids:
         return Fit.POSSIBLE
     if channels is None or channels < 5:
@@ -81,8 +81,8 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
         HeadError: another number of outputs, another shape, or no scores where scores should be.
     """
     array = only_output(outputs, "yolo")
-    rows = yolo_rows.channel_rows(array, options, options.transposed, "yolo", outputs)
-    picked = yolo_rows.pick_channels(rows, options, options.normalized, "yolo")
+    rows = yolo_layouts.channel_rows(array, options, options.transposed, "yolo", outputs)
+    picked = yolo_layouts.pick_channels(rows, options, options.normalized, "yolo")
     xyxy = candidates.corners(picked.box, picked.scale)
     return candidates.select(
         xyxy, picked.score, picked.class_id, options, head="yolo", lost=picked.lost

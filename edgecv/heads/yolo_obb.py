@@ -1,4 +1,4 @@
-"""Oriented boxes of a YOLO (v8, 11, 12, 26): rows as in `edgecv.yolo_rows` with an angle.
+"""Oriented boxes of a YOLO (v8, 11, 12, 26): rows as in `edgecv.yolo_layouts` with an angle.
 
 Anchor-free rows ``[1, 4 + classes + 1, A]`` are centre x, centre y, width, height, scores, angle;
 finished ones ``[1, N, 7]`` are centre x, centre y, width, height, score, class id, angle. The angle
@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecv import boxes, candidates, rotated, yolo_rows
+from edgecv import boxes, candidates, rotated, yolo_layouts
 from edgecv.errors import HeadError
 from edgecv.head import Fit, Pixels, image_size, only_output, output_shapes, wrong_shape
 from edgecv.results.detections import Detections
@@ -40,7 +40,7 @@ PIXELS = Pixels("letterbox", "rgb", (0, 0, 0), (255, 255, 255))
 _DOTA = 4 + 15 + 1
 
 
-class Options(yolo_rows.YoloOptions, kw_only=True):
+class Options(yolo_layouts.YoloOptions, kw_only=True):
     """How to read the tensor; ``layout`` is ``anchor-free``, ``end2end`` or ``auto``.
 
     Attributes:
@@ -58,13 +58,13 @@ def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fi
     if shapes is None or len(shapes) != 1 or len(shapes[0]) != 2:
         return Fit.NO
     (a, b), size = shapes[0], image_size(inputs)
-    cells = yolo_rows.grids(size)
+    cells = yolo_layouts.grids(size)
     if b == 7:
         if a is None:
             return Fit.POSSIBLE
         # Inputs are multiples of 32, and then the cells of strides 8, 16, 32 are of 16 + 4 + 1.
         is_grid = a % 21 == 0 if size is None else a in (*cells, *(3 * n for n in cells))
-        if a > yolo_rows.MAX_ROWS:
+        if a > yolo_layouts.MAX_ROWS:
             return Fit.NO
         return Fit.POSSIBLE if is_grid else Fit.CERTAIN
     return Fit.POSSIBLE if a == _DOTA and (b is None or b in cells) else Fit.NO
@@ -117,24 +117,24 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
 
 def _pick(
     array: Array, options: Options, outputs: Mapping[str, Array]
-) -> tuple[yolo_rows.Picked, Float32, bool]:
+) -> tuple[yolo_layouts.Picked, Float32, bool]:
     """Return the rows that reach the confidence, their angles (K,), and whether they are final."""
     if array.ndim != 3 or array.shape[0] != 1:
         raise wrong_shape("yolo_obb", "[1, 4 + classes + 1, A] or [1, N, 7]", outputs)
-    layout = yolo_rows.layout_of(array.shape[1:], options, 1, "yolo_obb")
-    if layout == yolo_rows.END2END:
+    layout = yolo_layouts.layout_of(array.shape[1:], options, 1, "yolo_obb")
+    if layout == yolo_layouts.END2END:
         if array.shape[2] != 7:
             raise wrong_shape("yolo_obb", "[1, N, 7]", outputs)
         rows = np.asarray(array[0], np.float32)
-        picked = yolo_rows.pick_finished(rows, options, options.normalized, "yolo_obb")
-        return picked, rows[picked.index, 6], True
-    if options.layout == yolo_rows.ANCHOR_BASED:
+        picked = yolo_layouts.pick_finished(rows, options, options.normalized, "yolo_obb")
+        return picked, rows[picked.rows, 6], True
+    if options.layout == yolo_layouts.ANCHOR_BASED:
         raise HeadError(
             "no oriented boxes come in this layout",
             where="head yolo_obb: layout",
             expected="auto, anchor-free or end2end",
             got=options.layout,
         )
-    rows = yolo_rows.channel_rows(array, options, options.transposed, "yolo_obb", outputs, 1)
-    picked = yolo_rows.pick_channels(rows, options, options.normalized, "yolo_obb", 1)
-    return picked, rows[-1, picked.index], False
+    rows = yolo_layouts.channel_rows(array, options, options.transposed, "yolo_obb", outputs, 1)
+    picked = yolo_layouts.pick_channels(rows, options, options.normalized, "yolo_obb", 1)
+    return picked, rows[-1, picked.rows], False

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecv import candidates, keypoints, yolo_rows
+from edgecv import candidates, keypoints, yolo_layouts
 from edgecv.errors import HeadError
 from edgecv.head import Fit, Pixels, only_output, output_shapes, wrong_shape
 from edgecv.results.detections import Detections
@@ -36,7 +36,7 @@ PIXELS = Pixels("letterbox", "rgb", (0, 0, 0), (255, 255, 255))
 _COCO = 17 * 3
 
 
-class Options(yolo_rows.YoloOptions, kw_only=True):
+class Options(yolo_layouts.YoloOptions, kw_only=True):
     """How to read the tensor.
 
     Attributes:
@@ -52,7 +52,7 @@ def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fi
     if shapes is None or len(shapes) != 1 or len(shapes[0]) != 2:
         return Fit.NO
     rows, columns = shapes[0]
-    if columns == 6 + _COCO and (rows is None or rows <= yolo_rows.MAX_ROWS):
+    if columns == 6 + _COCO and (rows is None or rows <= yolo_layouts.MAX_ROWS):
         return Fit.POSSIBLE
     channels = 4 + 1 + _COCO
     many = columns is None or columns > channels
@@ -103,27 +103,29 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
 
 def _pick(
     array: Array, extras: int, options: Options, outputs: Mapping[str, Array]
-) -> tuple[yolo_rows.Picked, Float32, bool]:
+) -> tuple[yolo_layouts.Picked, Float32, bool]:
     """Return the rows that reach the confidence, what they carry, and whether they are final."""
     if array.ndim != 3 or array.shape[0] != 1:
         raise wrong_shape("yolo_pose", f"[1, {4 + extras} + classes, A]", outputs)
-    layout = yolo_rows.layout_of(array.shape[1:], options, extras, "yolo_pose")
-    if layout == yolo_rows.END2END:
+    layout = yolo_layouts.layout_of(array.shape[1:], options, extras, "yolo_pose")
+    if layout == yolo_layouts.END2END:
         if array.shape[2] != 6 + extras:
             raise wrong_shape("yolo_pose", f"[1, N, {6 + extras}]", outputs)
         rows = np.asarray(array[0], np.float32)
-        picked = yolo_rows.pick_finished(rows, options, options.normalized, "yolo_pose")
-        return picked, rows[picked.index, 6:], True
-    if options.layout == yolo_rows.ANCHOR_BASED:
+        picked = yolo_layouts.pick_finished(rows, options, options.normalized, "yolo_pose")
+        return picked, rows[picked.rows, 6:], True
+    if options.layout == yolo_layouts.ANCHOR_BASED:
         raise HeadError(
             "no poses come in this layout",
             where="head yolo_pose: layout",
             expected="auto, anchor-free or end2end",
             got=options.layout,
         )
-    rows = yolo_rows.channel_rows(array, options, options.transposed, "yolo_pose", outputs, extras)
-    picked = yolo_rows.pick_channels(rows, options, options.normalized, "yolo_pose", extras)
-    return picked, rows[len(rows) - extras :, picked.index].T, False
+    rows = yolo_layouts.channel_rows(
+        array, options, options.transposed, "yolo_pose", outputs, extras
+    )
+    picked = yolo_layouts.pick_channels(rows, options, options.normalized, "yolo_pose", extras)
+    return picked, rows[len(rows) - extras :, picked.rows].T, False
 
 
 def _shape(options: Options) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Boxes, classes and mask coefficients of a YOLO (v5, v8, v9, 11, 12, 26), and its prototypes.
 
-Two outputs, in any order: rows as in `edgecv.yolo_rows` with K mask coefficients behind the classes
-(K = 32), and prototypes ``[1, K, H/4, W/4]``, or ``[1, H/4, W/4, K]`` in TFLite files. A mask is
+Two outputs, in any order: rows as in `edgecv.yolo_layouts` with K = 32 mask coefficients behind the
+classes, and prototypes ``[1, K, H/4, W/4]``, or ``[1, H/4, W/4, K]`` in TFLite files. A mask is
 the sigmoid of coefficients x prototypes, cut at 0.5 and at the box. Source: the output layouts that
 Ultralytics and YOLOv5 document for their exports; the masks are YOLACT's (Bolya et al., 2019).
 
@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecv import candidates, yolo_rows
+from edgecv import candidates, yolo_layouts
 from edgecv.head import Fit, Pixels, image_size, output_shapes, wrong_shape
 from edgecv.results.detections import Detections
 from edgecv.soft_masks import SoftMasks
@@ -36,7 +36,7 @@ PIXELS = Pixels("letterbox", "rgb", (0, 0, 0), (255, 255, 255))
 _K = 32
 
 
-class Options(yolo_rows.YoloOptions, kw_only=True):
+class Options(yolo_layouts.YoloOptions, kw_only=True):
     """How to read the tensors.
 
     Attributes:
@@ -63,10 +63,10 @@ def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fi
         return Fit.POSSIBLE if fits else Fit.NO
     if _channels_last(prototypes, size, _K) is None:
         return Fit.NO
-    (a, b), cells = rows, yolo_rows.grids(size)
+    (a, b), cells = rows, yolo_layouts.grids(size)
     if a is None or b is None:
         return Fit.NO
-    if b == 6 + _K and a <= yolo_rows.MAX_ROWS:
+    if b == 6 + _K and a <= yolo_layouts.MAX_ROWS:
         return Fit.CERTAIN
     if (b in cells and a > 4 + _K) or (a in cells and b > 4 + _K):
         return Fit.CERTAIN
@@ -87,20 +87,24 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
     """
     array, prototypes = _sort(outputs, options)
     extras = options.coefficients
-    layout = yolo_rows.layout_of(array.shape[1:], options, extras, "yolo_seg")
-    if layout == yolo_rows.ANCHOR_FREE:
-        channels = yolo_rows.channel_rows(
+    layout = yolo_layouts.layout_of(array.shape[1:], options, extras, "yolo_seg")
+    if layout == yolo_layouts.ANCHOR_FREE:
+        channels = yolo_layouts.channel_rows(
             array, options, options.transposed, "yolo_seg", outputs, extras
         )
-        picked = yolo_rows.pick_channels(channels, options, options.normalized, "yolo_seg", extras)
+        picked = yolo_layouts.pick_channels(
+            channels, options, options.normalized, "yolo_seg", extras
+        )
         rows = channels.T
     else:
         rows = _finished_or_objects(array, layout, options, outputs)
-        if layout == yolo_rows.END2END:
-            picked = yolo_rows.pick_finished(rows, options, options.normalized, "yolo_seg")
+        if layout == yolo_layouts.END2END:
+            picked = yolo_layouts.pick_finished(rows, options, options.normalized, "yolo_seg")
         else:
-            picked = yolo_rows.pick_objects(rows, options, options.normalized, "yolo_seg", extras)
-    finished = layout == yolo_rows.END2END
+            picked = yolo_layouts.pick_objects(
+                rows, options, options.normalized, "yolo_seg", extras
+            )
+    finished = layout == yolo_layouts.END2END
     if finished:
         with np.errstate(over="ignore", invalid="ignore"):
             xyxy = picked.box * picked.scale
@@ -116,7 +120,7 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
         suppress=not finished,
     )
     xyxy = np.ascontiguousarray(xyxy[keep], np.float32)
-    coefficients = rows[picked.index[keep], rows.shape[1] - extras :]
+    coefficients = rows[picked.rows[keep], rows.shape[1] - extras :]
     return Detections(
         xyxy,
         np.ascontiguousarray(picked.score[keep], np.float32),
@@ -164,7 +168,7 @@ def _finished_or_objects(
 ) -> Float32:
     """Check rows whose columns come last, and return them as (A, columns)."""
     k, classes = options.coefficients, options.num_classes
-    fixed = 6 if layout == yolo_rows.END2END else 5 + classes
+    fixed = 6 if layout == yolo_layouts.END2END else 5 + classes
     columns = array.shape[2] - k
     right = columns >= 6 if fixed == 5 else columns == fixed
     if not right:

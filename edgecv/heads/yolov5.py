@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecv import candidates, yolo_rows
+from edgecv import candidates, yolo_layouts
 from edgecv.head import (
     DetectionOptions,
     Fit,
@@ -90,7 +90,7 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
         width = count if options.num_classes else "5 + classes"
         raise wrong_shape("yolov5", f"[1, A, {width}]", outputs)
     rows = np.asarray(array[0], np.float32)
-    picked = yolo_rows.pick_objects(rows, options, options.normalized, "yolov5")
+    picked = yolo_layouts.pick_objects(rows, options, options.normalized, "yolov5")
     xyxy = candidates.corners(picked.box, picked.scale)
     return candidates.select(
         xyxy, picked.score, picked.class_id, options, head="yolov5", lost=picked.lost

@@ -50,7 +50,7 @@ class Picked(NamedTuple):
     """The K rows that reach the confidence.
 
     Attributes:
-        index: (K,) rows.
+        rows: (K,) their places.
         box: (K, 4) float32 as the tensor has it: centre and size, or two corners.
         scale: (4,) float32 factors that bring `box` to input pixels.
         score: (K,) float32.
@@ -58,7 +58,7 @@ class Picked(NamedTuple):
         lost: rows whose score is NaN.
     """
 
-    index: Array
+    rows: Array
     box: Float32
     scale: Float32
     score: Float32
