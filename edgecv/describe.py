@@ -45,12 +45,26 @@ class Description(Record):
     notes: tuple[str, ...] = ()
 
 
-def read_metadata(path: Path, metadata: Mapping[str, str]) -> Hints | None:
-    """Ask every foreign format whether the file is its own; the first that says yes answers."""
-    for name in plugins.names("foreign"):
-        hints: Hints | None = plugins.load("foreign", name).read(path, metadata)
+def read_metadata(
+    path: Path, metadata: Mapping[str, str], format: str | None = None
+) -> Hints | None:
+    """Ask every foreign format whether the file is its own; the first that says yes answers.
+
+    Args:
+        path: the model file.
+        metadata: key-value pairs inside the file.
+        format: ask this one alone.
+
+    Raises:
+        UsageError: that one says no.
+    """
+    for name in plugins.names("foreign") if format is None else (format,):
+        module = plugins.load("foreign", name)
+        hints: Hints | None = module.read(path, metadata)
         if hints is not None:
             return hints
+        if format is not None:
+            raise UsageError(f"no {module.ORIGIN} in or beside this file", where=str(path))
     return None
 
 
@@ -75,7 +89,7 @@ def describe(
         UsageError: more than one input, an unknown layout, an option that does not fit.
     """
     options = options or Hints(origin="option")
-    said = read_metadata(path, metadata)
+    said = read_metadata(path, metadata, options.foreign)
     hints = options.over(said)
     _check_task(path, hints)
     tensor, layout, size_hw = _image_input(path, inputs, hints, options)
@@ -245,9 +259,31 @@ def _input(
             raise UsageError(
                 "wrong number of values", where=key, expected="1 or 3", got=str(len(values))
             )
+    # A user's own word is taken to the letter.
+    silent = options.mean is None and options.std is None
+    if integer and silent and _means_raw(tensor, pixels["mean"], pixels["std"]):
+        pixels |= raw_pixels(tensor)
     # The record's own rules: ranges, known words, finite numbers, no division by zero.
     said = plain({"size_hw": size_hw, **pixels})
     return schema.validate(Input, said, "input", UsageError)
+
+
+def _means_raw(tensor: TensorSpec, mean: tuple[float, ...], std: tuple[float, ...]) -> bool:
+    """Tell whether a normalisation and a quantization undo each other but for rounding.
+
+    TFLite Metadata state the float model's normalisation, such as (pixel - 127.5) / 127.5, for an
+    input with scale 1/128, and mean the pixels themselves. Taken to the letter, half of all levels
+    would be one off.
+    """
+    q, shift = tensor.quantization, 128 if tensor.dtype == "int8" else 0
+    if q is None or not all(std):
+        return False
+    ends = [
+        abs((pixel - m) / s / q.scale + q.zero_point - (pixel - shift))
+        for pixel in (0, 255)
+        for m, s in zip(mean, std, strict=True)
+    ]
+    return max(ends) <= 1
 
 
 def raw_pixels(tensor: TensorSpec) -> dict[str, tuple[float, float, float]]:

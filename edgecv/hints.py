@@ -27,6 +27,7 @@ class Hints(Record, kw_only=True):
         color: ``rgb``, ``bgr`` or ``grey``.
         mean: per channel, 0-255 units.
         std: per channel, 0-255 units.
+        foreign: a plug-in in ``foreign/`` that is to read the file's own metadata; None asks all.
         description: one paragraph.
         license: SPDX identifier or name.
     """
@@ -46,6 +47,7 @@ class Hints(Record, kw_only=True):
     color: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    foreign: str | None = None
     description: str | None = None
     license: str | None = None
 

@@ -123,7 +123,7 @@ class _Walk:
     def fields(self, data: memoryview) -> list[tuple[int, int | memoryview]]:
         """List (field number, value): an int for varints, a view for whatever has a length.
 
-        The inner loop of everything here, hence the code of `_varint` for numbers of one byte.
+        The inner loop of everything here, hence the code of `read_varint` for numbers of one byte.
         """
         found: list[tuple[int, int | memoryview]] = []
         at, end, left = 0, len(data), self.fields_left
@@ -134,14 +134,14 @@ class _Walk:
             tag = data[at]
             at += 1
             if tag > 0x7F:
-                tag, at = _varint(data, at - 1)
+                tag, at = read_varint(data, at - 1)
             kind = tag & 7
             if kind in (0, 2):
                 if at < end and data[at] < 0x80:
                     size = data[at]
                     at += 1
                 else:
-                    size, at = _varint(data, at)
+                    size, at = read_varint(data, at)
                 if kind == 0:
                     found.append((tag >> 3, size))
                     continue
@@ -279,7 +279,12 @@ class _Walk:
                     self.found.layers[known] += 1
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
+def read_varint(data: memoryview, at: int) -> tuple[int, int]:
+    """Read a number of the wire format: its value, and where the next byte is.
+
+    Raises:
+        ValueError: it is cut short, or longer than 64 bits.
+    """
     value = shift = 0
     while True:
         if at >= len(data) or shift > 63:

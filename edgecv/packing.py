@@ -17,6 +17,7 @@ from edgecv.describe import Description, describe, tensors
 from edgecv.engines import backends_for, choose_backend, find_model_file, gather, load_backend
 from edgecv.errors import UsageError
 from edgecv.hints import Hints
+from edgecv.interchange import unpacked
 from edgecv.loading import model_info
 from edgecv.manifest import Golden, HeadSpec, Manifest, Tolerance, Variant
 from edgecv.model import Model
@@ -59,7 +60,8 @@ def pack(
     Every variant must be fed and read in the same way.
 
     Args:
-        paths: model files, or folders with one model, in the order of preference.
+        paths: model files, folders with one model, or other tools' archives of one, in the order of
+            preference.
         output: ``NAME.edgecv`` for an archive, any other name for a folder.
         hints: what the user says about the models.
         backends: only for these; () means every installed one.
@@ -75,10 +77,24 @@ def pack(
         UsageError: files that cannot be told, or that contradict each other.
         BackendError: an engine is missing, or refuses a file.
     """
+    with unpacked([Path(path) for path in paths]) as files:
+        said = hints or Hints(origin="option")
+        return _pack(files, output, said, backends, golden, version, trusted, overwrite)
+
+
+def _pack(
+    paths: Sequence[Path],
+    output: Path,
+    said: Hints,
+    backends: Sequence[str],
+    golden: Sequence[Path],
+    version: str,
+    trusted: bool,
+    overwrite: bool,
+) -> Path:
     drafts: list[_Draft] = []
-    said = hints or Hints(origin="option")
     try:
-        for path in map(find_model_file, map(Path, paths)):
+        for path in map(find_model_file, paths):
             for backend in _backends(path, backends):
                 drafts.append(_open(path, backend, said, trusted, [d.variant_id for d in drafts]))
         if not drafts:

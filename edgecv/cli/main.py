@@ -23,13 +23,14 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the commands without importing them."""
-        return [name.rstrip("_") for name in plugins.names("cli.commands")]
+        return [name.replace("_", "-") for name in plugins.names("cli.commands")]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"edgecv.cli.commands.{cmd_name}")
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"edgecv.cli.commands.{name}")
         command: click.Command = module.command
         return command
 

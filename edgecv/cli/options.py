@@ -45,6 +45,8 @@ _HINTS = (
                  help="Which head decodes the outputs."),
     click.option("--head-option", "head_options", multiple=True, metavar="KEY=VALUE",
                  help="Option of the head; the value is JSON or plain text. May be repeated."),
+    click.option("--from", "foreign", type=click.Choice(plugins.names("foreign")),
+                 help="Whose metadata in or beside the file are read; default: any that is there."),
     click.option("--task", help="What the model does, such as detect or classify."),
     click.option("--labels", type=click.Path(path_type=Path),
                  help="Text file with one class name a line."),
@@ -100,6 +102,7 @@ def hint_options(command: F) -> F:
             **{
                 name: kwargs.pop(name)
                 for name in (
+                    "foreign",
                     "task",
                     "resize",
                     "crop_ratio",

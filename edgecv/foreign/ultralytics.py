@@ -18,7 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from edgecv.errors import DependencyMissingError, ModelLoadError
+from edgecv.foreign import Export, cannot_say, with_zip, write_files
 from edgecv.hints import Hints
+from edgecv.onnx_metadata import with_metadata
+
+ORIGIN = "Ultralytics metadata"
+SUFFIXES = (".onnx", ".xml", ".tflite")
 
 # Thousands of class names take less.
 _MAX_BYTES = 2**20
@@ -71,7 +76,7 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     else:
         pixels |= {"resize": "letterbox", "rounding": "round", "pad_value": 114}
     return Hints(
-        origin="Ultralytics metadata",
+        origin=ORIGIN,
         name=path.stem,
         task=task or None,
         head=head,
@@ -211,3 +216,69 @@ def _name(value: Any) -> str:
 def _text(value: Any) -> str | None:
     """Return a text; a list or dictionary is none, and may be huge when it is written out."""
     return str(value) if isinstance(value, str | int | float) else None
+
+
+_TASKS = {
+    "yolo": "detect",
+    "end2end": "detect",
+    "yolo_seg": "segment",
+    "yolo_obb": "obb",
+    "softmax": "classify",
+}
+_STRIDE = 32
+_OWN_KEYS = frozenset(
+    {"description", "author", "date", "version", "license", "docs", "stride", "task", "head",
+     "batch", "imgsz", "names", "args", "channels", "end2end", "kpt_shape", "kpt_names"}
+)  # fmt: skip
+
+
+def write(export: Export, folder: Path) -> Path:
+    """Write the model as an Ultralytics export says what it is.
+
+    ONNX files get properties, an IR gets ``metadata.yaml``, TFLite files a zip with
+    ``metadata.json`` behind them, or, where boxes are fractions of the input, the older text.
+
+    Raises:
+        UsageError: Ultralytics has no task for the head.
+    """
+    facts = describe(export)
+    data = export.files[export.main]
+    suffix = Path(export.main).suffix
+    if suffix == ".onnx":
+        texts = {key: str(value) for key, value in facts.items()}
+        changed = {export.main: with_metadata(data, texts, _OWN_KEYS.__contains__)}
+    elif suffix == ".xml":
+        # JSON is YAML, too, and needs no library; keys of a mapping are read as text either way.
+        changed = {"metadata.yaml": json.dumps(facts, indent=2).encode()}
+    else:
+        older = bool(export.head.options.get("normalized"))
+        name, text = ("metadata.txt", str(facts)) if older else ("metadata.json", json.dumps(facts))
+        changed = {export.main: with_zip(data, name, text)}
+    return write_files(export, folder, changed)
+
+
+def describe(export: Export) -> dict[str, Any]:
+    """Say in Ultralytics' words how a model is fed and read."""
+    task = _TASKS.get(export.head.name)
+    if task is None:
+        expected = f"one of {', '.join(_TASKS)}"
+        raise cannot_say(export, "Ultralytics has no such head", expected, export.head.name)
+    facts: dict[str, Any] = {
+        "description": export.description or export.name,
+        "version": export.version,
+        "license": export.license,
+        "stride": _STRIDE,
+        "task": task,
+        "batch": 1,
+        "imgsz": list(export.input.size_hw),
+        "names": dict(enumerate(export.labels)),
+        "args": {"nms": False},
+        "channels": 1 if export.input.color == "grey" else 3,
+    }
+    if task != "classify":
+        layout = export.head.options.get("layout", "auto")
+        if task != "detect" and layout not in ("anchor-free", "end2end"):
+            expected = "the head option layout: anchor-free or end2end"
+            raise cannot_say(export, "Ultralytics says how rows are laid out", expected, layout)
+        facts["end2end"] = "end2end" in (export.head.name, layout)
+    return facts

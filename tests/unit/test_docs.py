@@ -83,7 +83,7 @@ def test_every_head_is_in_the_table() -> None:
 def test_every_command_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     for command in plugins.names("cli.commands"):
-        assert f"edgecv {command}" in readme
+        assert f"edgecv {command.replace('_', '-')}" in readme
 
 
 def test_published_schema_is_current() -> None:
