@@ -89,7 +89,9 @@ def pair_probiou(a: Array, b: Array) -> Array:
     dx, dy = ax - bx, ay - by
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         det = xx * yy - xy * xy
-        own = np.maximum(a1 * b1 - c1 * c1, 0) * np.maximum(a2 * b2 - c2 * c2, 0)
+        # The determinants of the two: those of their axes, which rounding cannot make negative.
+        own = np.prod(np.asarray(a[:, 2:4], np.float64) ** 2 / 12, axis=1)
+        own *= np.prod(np.asarray(b[:, 2:4], np.float64) ** 2 / 12, axis=1)
         distance = (xx * dy * dy + yy * dx * dx - 2 * xy * dx * dy) / (4 * det)
         distance += 0.5 * np.log(det / (4 * np.sqrt(own)))
         hellinger = np.sqrt(np.clip(1 - np.exp(-distance), 0, 1))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgecv import boxes
 from edgecv.masks import Masks
 from edgecv.record import Record
 from edgecv.types import Array, Float32, Int32
@@ -82,12 +83,14 @@ class SoftMasks(Record):
     def to_source(self, geometry: Geometry) -> Masks:
         """Decide for every source pixel whose centre lies in the box: is the logit above 0?
 
-        Logits are interpolated linearly between the centres of the cells.
+        Logits are interpolated linearly between the centres of the cells. What a centre crop cut
+        away is in no mask: the model has not seen it.
         """
         offsets = np.zeros((len(self), 2), np.int32)
         crops = []
         # Pixel i has its centre at i + 0.5; rounded to a place that no float error moves.
-        edges = np.ceil(np.round(geometry.boxes_to_source(self.xyxy) - 0.5, 3)).astype(np.int64)
+        visible = boxes.clip(self.xyxy, geometry.input_hw)
+        edges = np.ceil(np.round(geometry.boxes_to_source(visible) - 0.5, 3)).astype(np.int64)
         for i, (x1, y1, x2, y2) in enumerate(edges.tolist()):
             crop = self.crops[i]
             x2, y2 = max(x1, x2), max(y1, y2)

@@ -237,7 +237,14 @@ def _text(value: Any) -> str | None:
     return str(value) if isinstance(value, str | int | float) else None
 
 
-_TASKS = {"yolo": "detect", "end2end": "detect", "yolo_pose": "pose", "softmax": "classify"}
+_TASKS = {
+    "yolo": "detect",
+    "end2end": "detect",
+    "yolo_seg": "segment",
+    "yolo_obb": "obb",
+    "yolo_pose": "pose",
+    "softmax": "classify",
+}
 _STRIDE = 32
 _OWN_KEYS = frozenset(
     {"description", "author", "date", "version", "license", "docs", "stride", "task", "head",
@@ -289,8 +296,11 @@ def describe(export: Export) -> dict[str, Any]:
         "channels": 1 if export.input.color == "grey" else 3,
     }
     if task != "classify":
-        final = export.head.options.get("layout") == "end2end"
-        facts["end2end"] = export.head.name == "end2end" or final
+        layout = export.head.options.get("layout", "auto")
+        if task != "detect" and layout not in ("anchor-free", "end2end"):
+            expected = "the head option layout: anchor-free or end2end"
+            raise cannot_say(export, "Ultralytics says how rows are laid out", expected, layout)
+        facts["end2end"] = "end2end" in (export.head.name, layout)
     if task == "pose":
         facts["kpt_shape"] = list(export.head.options.get("kpt_shape", (17, 3)))
     return facts

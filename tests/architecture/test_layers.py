@@ -26,7 +26,7 @@ LAYERS = [
     ["bundle", "codecs", "foreign", "head", "truth", "metric", "sink"],
     ["bundle_writer", "preprocess", "candidates", "head_check", "dataset",
      "mask_truth", "outline_labels", "overlaps", "average_precision", "precision_scores",
-     "result", "probe", "class_map", "yolo_layouts", "keypoints", "pose_labels"],
+     "yolo_layouts", "result", "probe", "class_map", "keypoints", "pose_labels"],
     ["heads", "backends", "datasets", "metrics", "sources", "trackers"],
     ["engines", "describe"],
     ["model"],

@@ -3,8 +3,8 @@
 Weights are random; the last layers are scaled so that scores, boxes and masks spread. Both sides
 run the same ONNX file, so that what is compared is the decoding. Ultralytics makes its masks with
 ``retina_masks``: at source resolution, as edgecv does; its default draws them at input resolution.
-It cuts a mask at its box by the index of a pixel, where edgecv goes by its centre, so a row of pixels
-at the edge of the box is left out of the comparison.
+It cuts a mask at its box by the index of a pixel, where edgecv goes by its centre, so a row of
+pixels at the edge of the box is left out of the comparison.
 """
 
 from __future__ import annotations
@@ -131,11 +131,10 @@ def test_masks(ultralytics: Any, picture: np.ndarray, name: str) -> None:
             other = their_masks.full(j) & inside
             either = np.count_nonzero(mine | other)
             overlaps.append(np.count_nonzero(mine & other) / either if either else 1.0)
-        ious.append((max(overlaps), np.count_nonzero(mine)))
-    print(name, len(found), len(their_boxes), unpaired, sorted(ious)[:8])
+        ious.append(max(overlaps))
     assert len(found) == len(their_boxes)
     assert unpaired == 0
-    assert min(overlap for overlap, area in ious if area >= 200) >= 0.99
+    assert min(ious) >= 0.99
 
 
 @pytest.mark.parametrize("name", ["yolov8n-obb", "yolo11n-obb", "yolo26n-obb"])
@@ -145,7 +144,6 @@ def test_oriented_boxes(ultralytics: Any, picture: np.ndarray, name: str) -> Non
     ours = boxes.corners_of_rotated(found.xywhr)
     corners = boxes.corners_of_rotated(theirs.obb.xywhr.numpy())
     scores = theirs.obb.conf.numpy()
-    print(name, len(found), len(corners), found.dropped)
     assert len(found) >= 10
     assert len(found) == len(corners)
     assert np.ptp(found.xywhr[:, 4]) > 0.5

@@ -248,7 +248,7 @@ def test_a_model_that_no_head_fits() -> None:
     assert all(name in (caught.value.remedy or "") for name in plugins.names("heads"))
 
 
-@pytest.mark.parametrize("task", ["segment", "obb"])
+@pytest.mark.parametrize("task", ["panoptic"])
 def test_a_task_without_a_head(task: str) -> None:
     with pytest.raises(UsageError, match=f"expected classify or .*; got '{task}'"):
         tell(YOLO, metadata=ultralytics(task=task))

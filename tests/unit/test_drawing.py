@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgecv.drawing import color_of, draw, draw_keypoints
+from edgecv.masks import Masks
 from edgecv.result import Result, Timings
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
@@ -131,6 +132,47 @@ def test_neighbouring_colours_differ() -> None:
         assert np.abs(a - b).max() > 60
     assert color_of(3) == color_of(3)
     assert all(0 <= v <= 255 for v in color_of(10**6))
+
+
+def test_masks_tint_what_they_cover_and_nothing_else() -> None:
+    image = models.image(hw=(120, 160), color=100)
+    full = np.zeros((1, 120, 160), bool)
+    full[0, 60:100, 40:90] = True
+    full[0, 70:80, 50:60] = False
+    value = detections([[40, 60, 90, 100]]).detections.replace(masks=Masks.from_full(full))
+    drawn = draw(image, Result(value, "", (120, 160), models.LABELS, TIMINGS))
+    tint = 0.45 * np.array(color_of(0)) + 0.55 * 100
+    np.testing.assert_allclose(drawn[90, 65], tint, atol=1)
+    assert drawn[75, 55].tolist() == [100] * 3
+    assert drawn[60, 70].tolist() == pytest.approx(color_of(0), abs=40)
+    assert not (drawn[104:] != 100).any()
+    nothing = value.replace(masks=Masks.from_full(full & False))
+    plain = draw(image, detections([[40, 60, 90, 100]]))
+    assert (draw(image, Result(nothing, "", (120, 160), models.LABELS, TIMINGS)) == plain).all()
+
+
+@pytest.mark.parametrize("center", [(80, 70), (0, 0), (1e9, -1e9)])
+def test_oriented_boxes_are_drawn_turned(center: tuple[float, float]) -> None:
+    image = models.image(hw=(120, 160), color=100)
+    xywhr = np.array([[*center, 80, 30, np.pi / 4]], np.float32)
+    value = detections([[45, 40, 120, 110]]).detections.replace(xywhr=xywhr)
+    drawn = draw(image, Result(value, "", (120, 160), models.LABELS, TIMINGS))
+    # Of the upright hull nothing is drawn.
+    assert drawn[110, 100].tolist() == drawn[100, 45].tolist() == [100] * 3
+    if center == (80, 70):
+        # The middle of a long side, 15 pixels across from the centre.
+        assert np.abs(drawn[78:84, 66:72].astype(int) - 100).max() > 50
+
+
+def test_a_track_s_number_is_in_the_label() -> None:
+    image = models.image(hw=(120, 160), color=100)
+    value = detections([[20, 60, 100, 110]]).detections
+    pictures = [
+        draw(image, Result(value.replace(track_id=ids), "", (120, 160), models.LABELS, TIMINGS))
+        for ids in (None, np.zeros(1, np.int32), np.array([7], np.int32))
+    ]
+    assert (pictures[0] == pictures[1]).all()
+    assert (pictures[0] != pictures[2]).any()
 
 
 def skeleton(count: int, score: float = 0.9) -> np.ndarray:

@@ -111,7 +111,16 @@ def test_a_pose_model_is_told_as_it_is_read(tmp_path: Path, layout: str) -> None
     assert (said.labels, said.size_hw) == (("one",), (64, 96))
 
 
-@pytest.mark.parametrize("task", ["segment", "obb"])
+@pytest.mark.parametrize("end2end", [False, True])
+@pytest.mark.parametrize(("task", "head"), [("segment", "yolo_seg"), ("obb", "yolo_obb")])
+def test_masks_and_oriented_boxes(task: str, head: str, end2end: bool) -> None:
+    said = from_onnx(task=task, end2end=end2end)
+    assert said is not None
+    layout = "end2end" if end2end else "anchor-free"
+    assert (said.task, said.head, said.head_options) == (task, head, {"layout": layout})
+
+
+@pytest.mark.parametrize("task", ["panoptic"])
 def test_another_task_is_named_and_has_no_head(task: str) -> None:
     said = from_onnx(task=task)
     assert said is not None
