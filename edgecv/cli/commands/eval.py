@@ -64,7 +64,7 @@ def command(
     bootstrap: int,
     json_target: str | None,
 ) -> None:
-    """Measure MODEL on labelled images: mAP of boxes, masks, poses or oriented boxes, or top-1, top-5.
+    """Measure MODEL on labelled images: mAP of boxes, masks, oriented boxes or poses, or top-1.
 
     Detection runs at confidence 0.001 unless --conf says otherwise, as mAP asks for. Intervals come
     from a bootstrap over images.
