@@ -24,13 +24,14 @@ from tests import models
 from tests.models import command
 
 ROOT = Path(edgecv.__file__).parent.parent
-COMMANDS = plugins.names("cli.commands")
+COMMANDS = tuple(name.replace("_", "-") for name in plugins.names("cli.commands"))
 EDGECV = [sys.executable, "-m", "edgecv"]
 
 
 def test_the_commands_are_those_of_the_folder() -> None:
     assert set(COMMANDS) == {
-        *("bench", "convert", "doctor", "eval", "info", "pack", "predict", "report", "verify"),
+        *("bench", "convert", "doctor", "eval", "export-metadata", "info", "pack", "predict"),
+        *("report", "verify"),
     }
     assert tuple(cli.list_commands(None)) == COMMANDS  # type: ignore[arg-type]
 
