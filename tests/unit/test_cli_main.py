@@ -41,7 +41,7 @@ def test_every_command_explains_itself(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--help"])
     assert result.exit_code == 0
     assert f"Usage: cli {name}" in result.output
-    module = __import__(f"edgecv.cli.commands.{name}", fromlist=["command"])
+    module = plugins.load("cli.commands", name.replace("-", "_"))
     assert module.command.name == name
     for parameter in module.command.params:
         if parameter.param_type_name == "option":
