@@ -14,23 +14,37 @@ from typing import Any
 import numpy as np
 
 from edgecv import plugins
+from edgecv.boxes import corners_of_rotated
 from edgecv.dataset import Dataset, Sample
 from edgecv.errors import DatasetError, ImageError
 from edgecv.evaluation import evaluate
 from edgecv.map_files import encode_map
 from edgecv.map_truth import DepthTruth, SemanticTruth
+from edgecv.mask_truth import RotatedTruth
+from edgecv.masks import Masks, run_lengths
 from edgecv.model import Model
+from edgecv.outline_labels import with_outlines
 from edgecv.results.classes import Classes
 from edgecv.results.depth import DepthMap
 from edgecv.results.detections import Detections
 from edgecv.results.semantic import UNSEEN, SemanticMap
-from edgecv.truth import BoxTruth, ClassTruth, Truth
+from edgecv.truth import BoxTruth, ClassTruth, PoseTruth, Truth
 
 _NOT_COUNTED = 65535  # the ignore label of a class map, and the highest level of a depth
 
 
 def _boxes(result: Detections) -> Truth:
     return BoxTruth.from_rows(result.xyxy.tolist(), result.class_id.tolist())
+
+
+def _poses(result: Detections) -> Truth:
+    boxes = BoxTruth.from_rows(result.xyxy.tolist(), result.class_id.tolist())
+    points = np.zeros((len(result), 0, 3), np.float32)
+    if result.keypoints is not None:
+        points = result.keypoints.copy()
+        # What the source itself does not trust is not asked for.
+        points[..., 2] = np.where(points[..., 2] >= _SEEN, 2, 0)
+    return PoseTruth.from_boxes(boxes, points)
 
 
 def _best_class(result: Classes) -> Truth | None:
@@ -56,8 +70,25 @@ def _depth(result: DepthMap) -> Truth | None:
     return DepthTruth(encode_map(np.rint(np.clip(depth / scale, 0, _NOT_COUNTED))), scale)
 
 
+def _masks(result: Detections) -> Truth:
+    truth = BoxTruth.from_rows(result.xyxy.tolist(), result.class_id.tolist())
+    masks = result.instance_masks if len(result) else Masks.empty((0, 0))
+    # Run lengths, so that the truth is the masks to the pixel.
+    outlines = [(np.array(run_lengths(masks.full(i)), np.int64),) for i in range(len(result))]
+    return with_outlines(truth, outlines)
+
+
+def _rotated(result: Detections) -> Truth:
+    boxes = np.zeros((0, 5), np.float32) if result.xywhr is None else result.xywhr
+    return RotatedTruth(corners_of_rotated(boxes), result.class_id)
+
+
+_SEEN = 0.5
 _TRUTH: Mapping[str, Callable[[Any], Truth | None]] = {
     "detect": _boxes,
+    "segment": _masks,
+    "obb": _rotated,
+    "pose": _poses,
     "classify": _best_class,
     "semantic": _class_map,
     "depth": _depth,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edgecv.streaming import stream
     from edgecv.streaming_async import astream
     from edgecv.throughput import predict_all
+    from edgecv.tiles import tiled
     from edgecv.types import Frame
 
 __version__ = "0.1.0"
@@ -55,6 +56,7 @@ _HOMES = {
     "open_bundle": "edgecv.bundle",
     "predict_all": "edgecv.throughput",
     "stream": "edgecv.streaming",
+    "tiled": "edgecv.tiles",
 }
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "open_bundle",
     "predict_all",
     "stream",
+    "tiled",
 ]
 
 

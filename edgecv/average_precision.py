@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgecv.overlaps import ClassOverlap, box_overlaps
 from edgecv.results.detections import Detections
 from edgecv.truth import BoxTruth
 from edgecv.types import Array
@@ -61,26 +62,21 @@ Matches = Mapping[str, Sequence[ClassMatches]]
 """Size range -> one `ClassMatches` a class."""
 
 
-def xywh(xyxy: Array) -> Floats:
-    """Convert (N, 4) boxes to left, top, width, height as (N, 4) float64."""
-    boxes = np.asarray(xyxy, np.float64)
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-
-
-def object_areas(truth: BoxTruth) -> Floats:
-    """List the areas (M,) by which objects belong to size ranges: as stated, else of the box."""
-    boxes = xywh(truth.xyxy)
-    areas = boxes[:, 2] * boxes[:, 3]
-    if truth.area is None:
-        return areas
-    return np.where(np.isnan(truth.area), areas, truth.area.astype(np.float64))
-
-
 def match(images: Sequence[tuple[Detections, BoxTruth]], classes: Sequence[int]) -> Matches:
-    """Match the detections of every image once.
+    """Match the boxes of every image once; see `match_overlaps`.
 
     Args:
         images: what was found and what is true, both in source pixels.
+        classes: class ids to judge.
+    """
+    return match_overlaps([box_overlaps(found, truth) for found, truth in images], classes)
+
+
+def match_overlaps(images: Sequence[Sequence[ClassOverlap]], classes: Sequence[int]) -> Matches:
+    """Match the detections of every image once.
+
+    Args:
+        images: how the classes of each image overlap, as `edgecv.overlaps` tells it.
         classes: class ids to judge.
     """
     index = {class_id: k for k, class_id in enumerate(classes)}
@@ -88,42 +84,22 @@ def match(images: Sequence[tuple[Detections, BoxTruth]], classes: Sequence[int])
         (area, k): [] for area in AREAS for k in range(len(classes))
     }
     objects = {area: np.zeros((len(classes), len(images)), np.int64) for area in AREAS}
-    for i, (found, truth) in enumerate(images):
-        found_boxes, true_boxes = xywh(found.xyxy), xywh(truth.xyxy)
-        found_areas, true_areas = found_boxes[:, 2] * found_boxes[:, 3], object_areas(truth)
-        for class_id in np.union1d(found.class_id, truth.class_id):
-            if (k := index.get(int(class_id))) is None:
+    for i, overlaps in enumerate(images):
+        for one in overlaps:
+            if (k := index.get(one.class_id)) is None:
                 continue
-            mine = np.flatnonzero(found.class_id == class_id)
-            score = found.score[mine].astype(np.float64)
-            best = np.argsort(-score, kind="stable")[: IMAGE_LIMITS[-1]]
-            mine, score = mine[best], score[best]
-            true = np.flatnonzero(truth.class_id == class_id)
-            crowd = truth.crowd[true]
-            iou = _iou(found_boxes[mine], true_boxes[true], crowd)
+            rank = np.arange(len(one.score))
             for area, (low, high) in AREAS.items():
-                outside = (true_areas[true] < low) | (true_areas[true] > high)
-                hit, ignored = _assign(iou, crowd | outside, crowd)
-                strange = (found_areas[mine] < low) | (found_areas[mine] > high)
+                outside = (one.true_area < low) | (one.true_area > high)
+                hit, ignored = _assign(one.iou, one.crowd | outside, one.crowd)
+                strange = (one.found_area < low) | (one.found_area > high)
                 ignored |= strange & ~hit
-                objects[area][k, i] = np.count_nonzero(~(crowd | outside))
-                rank = np.arange(len(mine))
-                rows[area, k].append((score, np.full(len(mine), i), rank, hit, ignored))
+                objects[area][k, i] = np.count_nonzero(~(one.crowd | outside))
+                rows[area, k].append((one.score, np.full(len(rank), i), rank, hit, ignored))
     return {
         area: [_sorted(rows[area, k], objects[area][k]) for k in range(len(classes))]
         for area in AREAS
     }
-
-
-def _iou(found: Floats, true: Floats, crowd: Array) -> Floats:
-    """Compute IoU (D, G) of xywh boxes; with a crowd, the share of the detection inside it."""
-    low = np.maximum(found[:, None, :2], true[None, :, :2])
-    high = np.minimum((found[:, :2] + found[:, 2:])[:, None], (true[:, :2] + true[:, 2:])[None, :])
-    size = np.maximum(high - low, 0)
-    inner = size[..., 0] * size[..., 1]
-    own = (found[:, 2] * found[:, 3])[:, None]
-    union = np.where(crowd[None, :], own, own + (true[:, 2] * true[:, 3])[None, :] - inner)
-    return _ratio(inner, union, 0.0)
 
 
 def _assign(iou: Floats, ignore: Array, crowd: Array) -> tuple[Array, Array]:
@@ -176,7 +152,7 @@ def weighted_scores(matches: Matches, weights: Array) -> dict[str, Floats]:
         Name as in COCO's summary -> (B,); NaN where a resample has nothing to measure.
     """
     precision = {
-        area: np.stack([_average_precision(m, weights) for m in matches[area]], axis=1)
+        area: np.stack([average_precision(m, weights) for m in matches[area]], axis=1)
         for area in AREAS
     }
     best = IMAGE_LIMITS[-1]
@@ -197,6 +173,15 @@ def weighted_scores(matches: Matches, weights: Array) -> dict[str, Floats]:
     return scores
 
 
+def reason(name: str) -> str:
+    """Say why one of the numbers of `weighted_scores` is unknown."""
+    size = name.rpartition("_")[2]
+    if size not in AREAS:
+        return "no object that counts in any image"
+    low, high = (round(side**0.5) for side in AREAS[size])
+    return f"no object of an area from {low}x{low} to {high}x{high} pixels in any image"
+
+
 def _mean(values: Floats) -> Floats:
     """Average (B, classes) over the classes that are not NaN."""
     known = np.isfinite(values)
@@ -205,7 +190,7 @@ def _mean(values: Floats) -> Floats:
     return _ratio(total, count, np.nan)
 
 
-def _average_precision(matches: ClassMatches, weights: Array) -> Floats:
+def average_precision(matches: ClassMatches, weights: Array) -> Floats:
     """Compute AP (B, 10) of one class; NaN where a resample holds no object of it."""
     objects = weights @ matches.objects
     result = np.full((len(weights), len(IOU_THRESHOLDS)), np.nan)

@@ -6,7 +6,7 @@ A candidate whose score or box is not finite never becomes a detection; it is co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -199,7 +199,11 @@ def whole_classes(class_id: Float32, options: DetectionOptions, head: str) -> Ar
     return whole.astype(np.int32)
 
 
-def select(
+Suppress = Callable[[Array], Array]
+"""Takes (K,) indices of candidates, best first; returns the places of those that stay."""
+
+
+def choose(
     xyxy: Float32,
     score: Float32,
     class_id: Array,
@@ -207,10 +211,10 @@ def select(
     *,
     head: str,
     lost: int = 0,
-    suppress: bool = True,
+    suppress: bool | Suppress = True,
     keypoints: Float32 | None = None,
-) -> Detections:
-    """Finish a detection head: sort candidates, bound them, suppress overlaps, bound the rest.
+) -> tuple[Array, int]:
+    """Choose which candidates become detections: sort, bound, suppress overlaps, bound the rest.
 
     A candidate whose score is not finite, or whose box or point is not finite (or beyond
     MAX_COORDINATE), is no detection; it is counted in `dropped`.
@@ -222,12 +226,13 @@ def select(
         options: its ``iou``, ``class_aware``, ``max_candidates`` and ``max_detections`` are used.
         head: name for the error.
         lost: candidates that the head itself had to drop because they are not finite.
-        suppress: False for models that suppress overlaps inside.
+        suppress: False for models that suppress overlaps inside; a function where something else
+            than upright boxes overlaps.
         keypoints: (N, K, 3) x, y in model-input pixels and a score in 0-1, if the model has any.
 
     Returns:
-        Detections sorted by score; `dropped` counts what the two bounds cut off, and boxes that
-        are not finite or end before they begin.
+        (K,) indices into the candidates, best first, and `dropped`: what the two bounds cut off,
+        and boxes that are not finite or end before they begin.
 
     Raises:
         HeadError: a score is far above 1: the tensors mean something else.
@@ -251,15 +256,41 @@ def select(
         )
     dropped += max(0, len(order) - options.max_candidates)
     order = order[: options.max_candidates]
-    xyxy = np.ascontiguousarray(xyxy[order], np.float32)
-    score = np.ascontiguousarray(score[order], np.float32)
-    classes = np.ascontiguousarray(class_id[order], np.int32)
-    if suppress:
-        groups = classes if options.class_aware else None
-        keep = boxes.nms(xyxy, score, options.iou, groups)
-    else:
-        keep = np.arange(len(order))
-    dropped += max(0, len(keep) - options.max_detections)
-    keep = keep[: options.max_detections]
-    points = None if keypoints is None else keypoints[order[keep]]
-    return Detections(xyxy[keep], score[keep], classes[keep], dropped, keypoints=points)
+    if suppress is True:
+        groups = class_id[order] if options.class_aware else None
+        order = order[boxes.nms(xyxy[order], score[order], options.iou, groups)]
+    elif suppress:
+        order = order[suppress(order)]
+    dropped += max(0, len(order) - options.max_detections)
+    return order[: options.max_detections], dropped
+
+
+def select(
+    xyxy: Float32,
+    score: Float32,
+    class_id: Array,
+    options: DetectionOptions,
+    *,
+    head: str,
+    lost: int = 0,
+    suppress: bool = True,
+    keypoints: Float32 | None = None,
+) -> Detections:
+    """Finish a detection head; see `choose`."""
+    keep, dropped = choose(
+        xyxy,
+        score,
+        class_id,
+        options,
+        head=head,
+        lost=lost,
+        suppress=suppress,
+        keypoints=keypoints,
+    )
+    return Detections(
+        np.ascontiguousarray(xyxy[keep], np.float32),
+        np.ascontiguousarray(score[keep], np.float32),
+        np.ascontiguousarray(class_id[keep], np.int32),
+        dropped,
+        keypoints=None if keypoints is None else keypoints[keep],
+    )

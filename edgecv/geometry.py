@@ -100,19 +100,16 @@ class Geometry(Record):
         Returns:
             (source height, source width) of the same dtype. What a centre crop cut away is 0.
         """
-        import cv2  # late: laying out a fit and mapping boxes do not need it
-
         height, width = self.source_hw
         if self.resized_hw == self.input_hw and self.offset_xy == (0, 0):
+            import cv2  # late, as below: laying out a fit and mapping boxes do not need it
+
             # The same map as below, seven times as fast.
             kind = cv2.INTER_NEAREST_EXACT if nearest else cv2.INTER_LINEAR
             stretched: Array = cv2.resize(mask, (width, height), interpolation=kind)
             return stretched
-        matrix = self._to_mask(mask.shape[0], mask.shape[1])
-        flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
-        out: Array = cv2.warpAffine(
-            mask, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
+        map_hw = (mask.shape[0], mask.shape[1])
+        out = self.part_to_source(mask, (0, 0), map_hw, (0, 0, width, height), nearest=nearest)
         x1, y1 = np.array(self.offset_xy) / self.scale_xy
         if x1 < 0 or y1 < 0:
             rows, columns = self.visible()
@@ -178,6 +175,38 @@ class Geometry(Record):
         first = at.astype(np.intp)
         last = np.minimum(first + 1, height - 1)
         return first, last, np.asarray((at - first)[:, None], np.float32)
+
+    def part_to_source(
+        self,
+        part: Array,
+        at_xy: tuple[int, int],
+        map_hw: tuple[int, int],
+        window: tuple[int, int, int, int],
+        *,
+        nearest: bool = False,
+    ) -> Array:
+        """Bring a part of a map over the model input to a window of the source.
+
+        Args:
+            part: (h, w) uint8 or float32, cut out of a map over the whole input.
+            at_xy: where its upper left cell lies in the map.
+            map_hw: (height, width) of the map.
+            window: x1, y1, x2, y2 in whole source pixels.
+            nearest: take the nearest value instead of interpolating.
+
+        Returns:
+            (y2 - y1, x2 - x1) of the same dtype; beyond the part its outermost cells go on.
+        """
+        import cv2  # late: laying out a fit and mapping boxes do not need it
+
+        x1, y1, x2, y2 = window
+        matrix = self._to_mask(*map_hw)
+        matrix[:, 2] += matrix[:, :2] @ (x1, y1) - at_xy
+        flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
+        out: Array = cv2.warpAffine(
+            part, matrix, (x2 - x1, y2 - y1), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+        return out
 
     def visible(self) -> tuple[slice, slice]:
         """Return the rows and columns of the source whose centres lie inside the input."""

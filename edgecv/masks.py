@@ -100,27 +100,29 @@ class Masks(Record):
                 boxes[i] = (x1, y1, x1 + tight.shape[1], y1 + tight.shape[0])
         return boxes
 
-    def iou(self, other: Masks) -> Float32:
-        """Compute intersection over union with each of M masks on the same image, (N, M).
-
-        Two empty masks have IoU 0.
-        """
-        result = np.zeros((len(self), len(other)), np.float32)
-        mine, theirs = self.area(), other.area()
+    def intersection(self, other: Masks) -> Array:
+        """Count the pixels shared with each of M masks on the same image, (N, M) int64."""
+        result = np.zeros((len(self), len(other)), np.int64)
         for i, ((ax, ay), a) in enumerate(self):
             for j, ((bx, by), b) in enumerate(other):
                 x1, y1 = max(ax, bx), max(ay, by)
                 x2 = min(ax + a.shape[1], bx + b.shape[1])
                 y2 = min(ay + a.shape[0], by + b.shape[0])
-                if x1 >= x2 or y1 >= y2:
-                    continue
-                inner = np.count_nonzero(
-                    a[y1 - ay : y2 - ay, x1 - ax : x2 - ax]
-                    & b[y1 - by : y2 - by, x1 - bx : x2 - bx]
-                )
-                if inner:
-                    result[i, j] = inner / (mine[i] + theirs[j] - inner)
+                if x1 < x2 and y1 < y2:
+                    result[i, j] = np.count_nonzero(
+                        a[y1 - ay : y2 - ay, x1 - ax : x2 - ax]
+                        & b[y1 - by : y2 - by, x1 - bx : x2 - bx]
+                    )
         return result
+
+    def iou(self, other: Masks) -> Float32:
+        """Compute intersection over union with each of M masks on the same image, (N, M).
+
+        Two empty masks have IoU 0.
+        """
+        inner = self.intersection(other).astype(np.float64)
+        union = self.area()[:, None] + other.area().astype(np.float64) - inner
+        return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0).astype(np.float32)
 
     def polygons(self, i: int) -> list[Float32]:
         """Trace the outlines of one mask's parts.

@@ -185,7 +185,7 @@ class Model:
         value = self._decode(outputs, geometry)
         end = perf_counter()
         timings = Timings(
-            decode=0.0 if _is_pixels(image) else (decoded - start) * 1e3,
+            decode=0.0 if is_pixels(image) else (decoded - start) * 1e3,
             preprocess=(prepared - decoded) * 1e3,
             infer=(inferred - prepared) * 1e3,
             postprocess=(end - inferred) * 1e3,
@@ -257,7 +257,7 @@ class Model:
             value = self._decode({n: a[i : i + 1] for n, a in outputs.items()}, geometry)
             post = (perf_counter() - start) * 1e3
             decode, prepare = times[i]
-            decode = 0.0 if _is_pixels(images[i]) else decode
+            decode = 0.0 if is_pixels(images[i]) else decode
             timings = Timings(decode, prepare, infer, post, decode + prepare + infer + post)
             results.append(Result(value, sources[i], geometry.source_hw, self.labels, timings))
         return results
@@ -310,6 +310,12 @@ def read_pixels(image: ImageLike, limits: Limits | None) -> tuple[Image | RawPix
     return codecs.as_image(image), ""
 
 
-def _is_pixels(image: ImageLike) -> bool:
+def read_bgr(image: ImageLike, limits: Limits | None) -> tuple[Image, str]:
+    """Return (H, W, 3) uint8 BGR and where it came from; raw pixels are converted."""
+    pixels, source = read_pixels(image, limits)
+    return (pixels.to_bgr() if hasattr(pixels, "to_bgr") else pixels), source
+
+
+def is_pixels(image: ImageLike) -> bool:
     """Tell whether pixels were handed in, and nothing is to be decoded."""
     return not isinstance(image, str | os.PathLike | bytes | bytearray | memoryview)

@@ -7,11 +7,13 @@ with nothing but 0. Nothing here needs labels, or knows an engine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from edgecv import yolo_layouts
 from edgecv.errors import HeadError
 from edgecv.head import grid_cells, load_head
 from edgecv.model import ImageLike, Model
@@ -273,13 +275,44 @@ def _rows_after(columns: int) -> Callable[[Array, Any], Array | None]:
 
 
 def _yolo(array: Array, options: Any) -> Array | None:
+    return _channels(array, options, 0)
+
+
+def _yolo_seg(array: Array, options: Any) -> Array | None:
+    if array.ndim != 3:
+        return None  # prototypes
+    extras = options.coefficients
+    layout = yolo_layouts.layout_of(array.shape[1:], options, extras, "yolo_seg")
+    if layout == yolo_layouts.ANCHOR_BASED:
+        objects: Array = array[..., 4 : array.shape[2] - extras]
+        return objects
+    return _finished(array) if layout == yolo_layouts.END2END else _channels(array, options, extras)
+
+
+def _yolo_obb(array: Array, options: Any) -> Array | None:
+    layout = yolo_layouts.layout_of(array.shape[1:], options, 1, "yolo_obb")
+    return _finished(array) if layout == yolo_layouts.END2END else _channels(array, options, 1)
+
+
+def _finished(array: Array) -> Array:
+    scores: Array = array[..., 4]
+    return scores
+
+
+def _yolo_pose(array: Array, options: Any) -> Array | None:
+    extras = math.prod(options.kpt_shape)
+    layout = yolo_layouts.layout_of(array.shape[1:], options, extras, "yolo_pose")
+    return _finished(array) if layout == yolo_layouts.END2END else _channels(array, options, extras)
+
+
+def _channels(array: Array, options: Any, extras: int) -> Array:
+    """Cut the scores out of anchor-free rows ``[1, 4 + classes + extras, A]``."""
     rows = array[0]
-    transposed = options.transposed
-    if transposed is None and options.num_classes and 4 + options.num_classes in rows.shape:
-        transposed = rows.shape[0] != 4 + options.num_classes
-    elif transposed is None:
-        transposed = rows.shape[0] > rows.shape[1]
-    scores: Array = rows[:, 4:] if transposed else rows[4:]
+    transposed = yolo_layouts.is_transposed(
+        rows.shape, options.num_classes, options.transposed, extras
+    )
+    last = rows.shape[1 if transposed else 0] - extras
+    scores: Array = rows[:, 4:last] if transposed else rows[4:last]
     return scores
 
 
@@ -302,6 +335,9 @@ def _nanodet(array: Array, options: Any) -> Array | None:
 
 _MIXED: Mapping[str, Callable[[Array, Any], Array | None]] = {
     "yolo": _yolo,
+    "yolo_seg": _yolo_seg,
+    "yolo_obb": _yolo_obb,
+    "yolo_pose": _yolo_pose,
     "yolov5": _rows_after(4),
     "yolox": _rows_after(4),
     "end2end": _end2end,

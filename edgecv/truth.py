@@ -7,7 +7,7 @@ own; neither data set formats nor metrics that do not use it change.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -90,6 +90,50 @@ class BoxTruth:
     def with_classes(self, table: Int32) -> Self:
         """Return the boxes with each class id replaced by ``table[class_id]``."""
         return replace(self, class_id=table[self.class_id])
+
+
+def _no_keypoints() -> Float32:
+    return np.zeros((0, 0, 3), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class PoseTruth(BoxTruth):
+    """M true objects with keypoints; M may be 0.
+
+    Attributes:
+        keypoints: (M, K, 3) float32 x, y and COCO's visibility: 0 not labelled, 1 labelled but
+            hidden, 2 visible; x and y in source pixels, or in parts of the image where
+            `normalised`.
+    """
+
+    keypoints: Float32 = field(default_factory=_no_keypoints)
+
+    def __post_init__(self) -> None:
+        BoxTruth.__post_init__(self)
+        shape = self.keypoints.shape
+        if len(shape) != 3 or shape[0] != len(self.class_id) or shape[2] != 3:
+            raise ValueError(
+                f"PoseTruth.keypoints: expected shape ({len(self.class_id)}, K, 3); got {shape}"
+            )
+
+    @classmethod
+    def from_boxes(cls, boxes: BoxTruth, keypoints: Array) -> Self:
+        """Add keypoints (M, K, 3) to boxes."""
+        points = np.asarray(keypoints, np.float32)
+        return cls(boxes.xyxy, boxes.class_id, boxes.crowd, boxes.area, boxes.normalised, points)
+
+    @property
+    def labelled(self) -> Array:
+        """(M,) bool, whether any keypoint of an object is labelled."""
+        return np.asarray((self.keypoints[..., 2] > 0).any(axis=1))
+
+    def in_pixels(self, size_hw: tuple[int, int]) -> Self:
+        """Return boxes and keypoints in source pixels; not clipped."""
+        if not self.normalised:
+            return self
+        height, width = size_hw
+        scaled = self.keypoints * np.array([width, height, 1], np.float32)
+        return replace(BoxTruth.in_pixels(self, size_hw), keypoints=scaled)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,5 +32,22 @@ def main() -> None:
     codecs.write(ROOT / "docs/pictures/digits.jpg", np.vstack(rows), quality=88)
 
 
+def draw_tiles() -> None:
+    """Read a mosaic of twelve validation images at once and in tiles, and draw both."""
+    labels = (DIGITS / "labels.txt").read_text().split()
+    images = [codecs.read(DIGITS / f"val/images/val_{i:03d}.jpg") for i in range(12)]
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    mosaic = np.full((3 * height, 4 * width, 3), 114, np.uint8)
+    for i, image in enumerate(images):
+        y, x = i // 4 * height, i % 4 * width
+        mosaic[y : y + image.shape[0], x : x + image.shape[1]] = image
+    with edgecv.load(DIGITS / "digits.onnx", head="yolo", labels=labels, trusted=True) as model:
+        drawn = [draw(mosaic, model(mosaic)), draw(mosaic, edgecv.tiled(model, mosaic))]
+    size = (mosaic.shape[1] // 2, mosaic.shape[0] // 2)
+    halves = [cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in drawn]
+    codecs.write(ROOT / "docs/pictures/tiles.jpg", np.hstack(halves), quality=85)
+
+
 if __name__ == "__main__":
     main()
+    draw_tiles()

@@ -1,5 +1,7 @@
 """COCO instances JSON, as cocodataset.org's "Data format" page describes it.
 
+For instance segmentation ``segmentation`` is read: polygons, or run lengths in either form. Pose
+data is a keypoints JSON, which adds ``keypoints`` (x, y, visibility of each) to the boxes.
 Categories become the classes 0, 1, 2 ... in the order of their ids. ``iscrowd`` marks regions in
 which detections are neither right nor wrong; ``area`` is the one that size ranges go by.
 """
@@ -13,13 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecv.dataset import Dataset, Problem, Sample, read_text, split_names
 from edgecv.errors import DatasetError
-from edgecv.truth import BoxTruth
+from edgecv.mask_truth import Outline
+from edgecv.outline_labels import segmentation_of, with_outlines
+from edgecv.pose_labels import count_numbers, keypoints_of
+from edgecv.truth import BoxTruth, PoseTruth
 
-TASKS = ("detect",)
+TASKS = ("detect", "segment", "pose")
 
 _JSON_BYTES = 2 << 30
+_KINDS = {"detect": "instances_", "segment": "instances_", "pose": "person_keypoints_"}
 _FAR = 1e9  # no coordinate or area is larger
 
 
@@ -31,6 +39,8 @@ class _Boxes:
     class_id: list[int] = field(default_factory=list)
     crowd: list[bool] = field(default_factory=list)
     area: list[float] = field(default_factory=list)
+    outlines: list[Outline] = field(default_factory=list)
+    keypoints: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,11 @@ class Annotations:
 
 def recognise(path: Path) -> bool:
     """Accept a .json file, or a folder with instances files in it or in ``annotations/``."""
-    return path.suffix.lower() == ".json" if path.is_file() else bool(_files(path))
+    return (
+        path.suffix.lower() == ".json"
+        if path.is_file()
+        else any(_files(path, task) for task in TASKS)
+    )
 
 
 def open_dataset(
@@ -75,8 +89,8 @@ def open_dataset(
     if path.is_file():
         file, split = path, "all"
     else:
-        file = _file_of(path, split)
-    read = read_annotations(file)
+        file = _file_of(path, split, task)
+    read = read_annotations(file, outlines=task == "segment", keypoints=task == "pose")
     folder = _image_folder(file, split, images, [name for name, _, _ in read.images.values()])
     samples, problems = [], list(read.problems)
     for name, size_hw, truth in read.images.values():
@@ -87,8 +101,13 @@ def open_dataset(
     return Dataset(file.stem, folder, split, task, read.labels, tuple(samples), tuple(problems))
 
 
-def read_annotations(file: Path) -> Annotations:
+def read_annotations(file: Path, *, outlines: bool = False, keypoints: bool = False) -> Annotations:
     """Read an instances file without looking for its images.
+
+    Args:
+        file: the JSON.
+        outlines: read the outlines, too: the truths are then `edgecv.mask_truth.MaskTruth`.
+        keypoints: read the keypoints, too: the truths are then `PoseTruth`.
 
     Raises:
         DatasetError: it is not JSON, or not of this form.
@@ -105,20 +124,37 @@ def read_annotations(file: Path) -> Annotations:
     classes = {category: index for index, category in enumerate(sorted(names))}
     boxes = {image: _Boxes() for image in paths}
     problems = []
-    for n, annotation in enumerate(_records(file, data, "annotations")):
-        wrong = _add(annotation, classes, boxes)
+    records = _records(file, data, "annotations")
+    numbers = count_numbers(file, records) if keypoints else 0
+    for n, annotation in enumerate(records):
+        image = annotation.get("image_id")
+        size_hw = sizes.get(image) if type(image) is int else None
+        try:
+            outline = segmentation_of(annotation.get("segmentation"), size_hw) if outlines else None
+            points = keypoints_of(annotation.get("keypoints"), numbers) if keypoints else None
+            wrong = _add(annotation, classes, boxes, outline, points)
+        except ValueError as error:
+            wrong = str(error)
         if wrong is not None:
             problems.append(Problem(f"{file}: annotations[{n}]", wrong))
     images = {
         image: (
             name,
             sizes[image],
-            BoxTruth.from_rows(b.xyxy, b.class_id, crowd=b.crowd, area=b.area),
+            _truth(b, outlines, numbers),
         )
         for (image, name), b in zip(paths.items(), boxes.values(), strict=True)
     }
     labels = tuple(names[category] for category in sorted(names))
     return Annotations(labels, tuple(sorted(names)), images, tuple(problems))
+
+
+def _truth(boxes: _Boxes, outlines: bool, numbers: int) -> BoxTruth:
+    truth = BoxTruth.from_rows(boxes.xyxy, boxes.class_id, crowd=boxes.crowd, area=boxes.area)
+    if numbers:
+        points = np.array(boxes.keypoints, np.float32).reshape(len(truth), numbers // 3, 3)
+        return PoseTruth.from_boxes(truth, points)
+    return with_outlines(truth, boxes.outlines) if outlines else truth
 
 
 def _records(file: Path, data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
@@ -164,7 +200,11 @@ def _number(value: Any) -> float | None:
 
 
 def _add(
-    annotation: Mapping[str, Any], classes: Mapping[int, int], boxes: Mapping[int, _Boxes]
+    annotation: Mapping[str, Any],
+    classes: Mapping[int, int],
+    boxes: Mapping[int, _Boxes],
+    outline: Outline | None,
+    keypoints: list[float] | None,
 ) -> str | None:
     """Append one annotation's box to its image's; return why it cannot be used, or None."""
     image, category = annotation.get("image_id"), annotation.get("category_id")
@@ -182,6 +222,10 @@ def _add(
         return "a box without area"
     area = _number(annotation.get("area"))
     to = boxes[image]
+    if outline is not None:
+        to.outlines.append(outline)
+    if keypoints is not None:
+        to.keypoints.append(keypoints)
     to.xyxy.append((x, y, x + width, y + height))
     to.class_id.append(classes[category])
     to.crowd.append(bool(annotation.get("iscrowd", 0)))
@@ -189,16 +233,17 @@ def _add(
     return None
 
 
-def _files(folder: Path) -> list[Path]:
-    """List the instances files of a folder, by the names that COCO and Roboflow give them."""
-    patterns = ("instances_*.json", "annotations/instances_*.json", "*/_annotations.coco.json")
+def _files(folder: Path, task: str = "detect") -> list[Path]:
+    """List the annotation files of a folder, by the names that COCO and Roboflow give them."""
+    kind = _KINDS[task]
+    patterns = (f"{kind}*.json", f"annotations/{kind}*.json", "*/_annotations.coco.json")
     return sorted(file for pattern in patterns for file in folder.glob(pattern))
 
 
-def _file_of(folder: Path, split: str) -> Path:
-    files = _files(folder)
+def _file_of(folder: Path, split: str, task: str) -> Path:
+    files, kind = _files(folder, task), _KINDS[task]
     for name in split_names(split):
-        fits = [f for f in files if f.stem.startswith(f"instances_{name}") or f.parent.name == name]
+        fits = [f for f in files if f.stem.startswith(f"{kind}{name}") or f.parent.name == name]
         if len(fits) == 1:
             return fits[0]
     raise DatasetError(
@@ -214,7 +259,7 @@ def _image_folder(file: Path, split: str, given: Path | None, names: Sequence[st
     if not names:
         return given or file.parent
     # instances_val2017.json -> val2017
-    part = file.stem.removeprefix("instances_")
+    part = file.stem.removeprefix("instances_").removeprefix("person_keypoints_")
     near = [file.parent, file.parent.parent]
     candidates = [
         folder / sub

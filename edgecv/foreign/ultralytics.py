@@ -30,6 +30,15 @@ _MAX_BYTES = 2**20
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ZIP_FAULTS = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 
+_FREE, _FINAL = {"layout": "anchor-free"}, {"layout": "end2end"}
+_HEADS: Mapping[str, tuple[tuple[str, Mapping[str, Any]], tuple[str, Mapping[str, Any]]]] = {
+    "detect": (("yolo", {}), ("end2end", {})),
+    "segment": (("yolo_seg", _FREE), ("yolo_seg", _FINAL)),
+    "obb": (("yolo_obb", _FREE), ("yolo_obb", _FINAL)),
+    "pose": (("yolo_pose", _FREE), ("yolo_pose", _FINAL)),
+}
+"""Task -> head and its options without and with suppression inside."""
+
 
 def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     """Read what an Ultralytics export says about itself.
@@ -53,9 +62,12 @@ def read(path: Path, metadata: Mapping[str, str]) -> Hints | None:
     args = raw.get("args") if isinstance(raw.get("args"), dict) else {}
     options: dict[str, Any] = {}
     head: str | None = None
-    if task == "detect":
+    if task in _HEADS:
         end2end = raw.get("end2end") is True or (args or {}).get("nms") is True
-        head = "detr" if is_detr else "end2end" if end2end else "yolo"
+        head, said = ("detr", {}) if is_detr else _HEADS[task][end2end]
+        options.update(said)
+        if task == "pose" and "kpt_shape" in raw:
+            options["kpt_shape"] = _keypoints(raw["kpt_shape"], path)
         if zipped_text and not is_detr:
             # Older TFLite exports divide boxes by the input size.
             options["normalized"] = True
@@ -209,6 +221,22 @@ def _size(value: Any, path: Path) -> tuple[int, int] | None:
     return height, width
 
 
+def _keypoints(value: Any, path: Path) -> list[int]:
+    """Read ``kpt_shape``: keypoints of an object, and numbers of each."""
+    try:
+        count, numbers = (int(n) for n in value)
+    except (TypeError, ValueError, OverflowError):
+        count, numbers = 0, 0
+    if count < 1 or numbers not in (2, 3):
+        raise ModelLoadError(
+            "cannot be used",
+            where=f"{path}: kpt_shape",
+            expected="[keypoints, 2 or 3]",
+            got=reprlib.repr(value)[:80],
+        )
+    return [count, numbers]
+
+
 def _name(value: Any) -> str:
     """Return a class name; numbers and words that YAML takes for others are names, too."""
     if not isinstance(value, str | int | float):
@@ -224,6 +252,9 @@ def _text(value: Any) -> str | None:
 _TASKS = {
     "yolo": "detect",
     "end2end": "detect",
+    "yolo_seg": "segment",
+    "yolo_obb": "obb",
+    "yolo_pose": "pose",
     "softmax": "classify",
     "semantic": "semantic",
     "depth": "depth",
@@ -278,6 +309,12 @@ def describe(export: Export) -> dict[str, Any]:
         "args": {"nms": False},
         "channels": 1 if export.input.color == "grey" else 3,
     }
-    if task == "detect":
-        facts["end2end"] = export.head.name == "end2end"
+    if task in _HEADS:
+        layout = export.head.options.get("layout", "auto")
+        if task != "detect" and layout not in ("anchor-free", "end2end"):
+            expected = "the head option layout: anchor-free or end2end"
+            raise cannot_say(export, "Ultralytics says how rows are laid out", expected, layout)
+        facts["end2end"] = "end2end" in (export.head.name, layout)
+    if task == "pose":
+        facts["kpt_shape"] = list(export.head.options.get("kpt_shape", (17, 3)))
     return facts

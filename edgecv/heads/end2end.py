@@ -32,7 +32,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecv import candidates, finished
+from edgecv import candidates, finished, yolo_layouts
 from edgecv.errors import HeadError
 from edgecv.head import (
     DetectionOptions,
@@ -49,7 +49,6 @@ from edgecv.types import Array, Float32, TensorSpec
 TASK = "detect"
 PIXELS = Pixels("letterbox", "rgb", (0, 0, 0), (255, 255, 255))
 
-_MAX_ROWS = 1000
 _NAMES = {
     f"{before}{name}": role
     for before, names in {
@@ -106,7 +105,7 @@ def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fi
         is_grid = rows in cells or rows in [3 * n for n in cells]
     if is_grid:
         return Fit.POSSIBLE
-    return Fit.CERTAIN if rows <= _MAX_ROWS else Fit.NO
+    return Fit.CERTAIN if rows <= yolo_layouts.MAX_ROWS else Fit.NO
 
 
 def _recognise_four(outputs: Sequence[TensorSpec]) -> Fit:

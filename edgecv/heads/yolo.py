@@ -22,26 +22,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from edgecv import candidates
+from edgecv import candidates, yolo_layouts
 from edgecv.head import (
     DetectionOptions,
     Fit,
     Pixels,
-    grid_cells,
     image_size,
     only_output,
     output_shapes,
-    wrong_shape,
 )
 from edgecv.results.detections import Detections
 from edgecv.types import Array, TensorSpec
 
 TASK = "detect"
 PIXELS = Pixels("letterbox", "rgb", (0, 0, 0), (255, 255, 255))
-
-_PYRAMIDS = ((8, 16, 32), (4, 8, 16, 32), (8, 16, 32, 64), (16, 32))
 
 
 class Options(DetectionOptions, kw_only=True):
@@ -64,8 +58,7 @@ def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fi
     if shapes is None or len(shapes) != 1 or len(shapes[0]) != 2:
         return Fit.NO
     channels, anchors = shapes[0]
-    size = image_size(inputs)
-    grids = () if size is None else tuple(grid_cells(size, strides) for strides in _PYRAMIDS)
+    grids = yolo_layouts.grids(image_size(inputs))
     if anchors == 84 and channels in grids:
         return Fit.POSSIBLE
     if channels is None or channels < 5:
@@ -88,33 +81,9 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
         HeadError: another number of outputs, another shape, or no scores where scores should be.
     """
     array = only_output(outputs, "yolo")
-    count = f"{4 + options.num_classes}" if options.num_classes else "4 + classes"
-    if array.ndim != 3 or array.shape[0] != 1:
-        raise wrong_shape("yolo", f"[1, {count}, A]", outputs)
-    rows = np.asarray(array[0], np.float32)
-    if _is_transposed(rows.shape, options):
-        rows = rows.T
-    if rows.shape[0] < 5 or (options.num_classes and rows.shape[0] != 4 + options.num_classes):
-        raise wrong_shape("yolo", f"[1, {count}, A] (or transposed)", outputs)
-    cxcywh, scores = rows[:4], rows[4:]
-    if options.multi_label or scores.strides[0] < scores.strides[1]:
-        index, score, class_id, lost = candidates.classes(scores.T, options)
-    else:
-        # The maximum along axis 0 reads the tensor in memory order; the class is then looked up
-        # for candidates only.
-        best = scores.max(axis=0)
-        index, lost = candidates.above(best, options.confidence)
-        score, class_id = best[index], scores[:, index].argmax(axis=0)
-    scale = candidates.pixel_scale(options.normalized, cxcywh[:2], options, "yolo")
-    xyxy = candidates.corners(cxcywh[:, index].T, scale)
-    return candidates.select(xyxy, score, class_id, options, head="yolo", lost=lost)
-
-
-def _is_transposed(shape: tuple[int, ...], options: Options) -> bool:
-    if options.transposed is not None:
-        return options.transposed
-    if options.num_classes:
-        channels = 4 + options.num_classes
-        if channels in shape:
-            return shape[0] != channels
-    return shape[0] > shape[1]
+    rows = yolo_layouts.channel_rows(array, options, options.transposed, "yolo", outputs)
+    picked = yolo_layouts.pick_channels(rows, options, options.normalized, "yolo")
+    xyxy = candidates.corners(picked.box, picked.scale)
+    return candidates.select(
+        xyxy, picked.score, picked.class_id, options, head="yolo", lost=picked.lost
+    )

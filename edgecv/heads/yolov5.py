@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecv import candidates
+from edgecv import candidates, yolo_layouts
 from edgecv.head import (
     DetectionOptions,
     Fit,
@@ -90,10 +90,8 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
         width = count if options.num_classes else "5 + classes"
         raise wrong_shape("yolov5", f"[1, A, {width}]", outputs)
     rows = np.asarray(array[0], np.float32)
-    index, score, class_id, lost = candidates.objectness(rows, options)
-    cxcywh = rows[index, :4]
-    # Beside the candidates, every 16th row is enough to see how far the centres spread.
-    centres = np.concatenate([cxcywh[:, :2], rows[::16, :2]])
-    scale = candidates.pixel_scale(options.normalized, centres, options, "yolov5")
-    xyxy = candidates.corners(cxcywh, scale)
-    return candidates.select(xyxy, score, class_id, options, head="yolov5", lost=lost)
+    picked = yolo_layouts.pick_objects(rows, options, options.normalized, "yolov5")
+    xyxy = candidates.corners(picked.box, picked.scale)
+    return candidates.select(
+        xyxy, picked.score, picked.class_id, options, head="yolov5", lost=picked.lost
+    )

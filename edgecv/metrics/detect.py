@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 
 from edgecv.average_precision import (
-    AREAS,
     IMAGE_LIMITS,
     Matches,
     match,
-    object_areas,
+    reason,
     weighted_scores,
-    xywh,
 )
 from edgecv.errors import DependencyMissingError
 from edgecv.metric import ClassScore, Draws, Interval, Scores, percentile_interval, resamples
+from edgecv.overlaps import object_areas, xywh
 from edgecv.results.detections import Detections
 from edgecv.truth import BoxTruth
 from edgecv.types import Array
@@ -75,7 +74,7 @@ class MeanAveragePrecision:
         return Scores(
             metrics,
             ci95,
-            {name: _reason(name) for name in NAMES if metrics[name] is None},
+            {name: reason(name) for name in NAMES if metrics[name] is None},
             self._per_class(classes.tolist(), precision),
             draws,
         )
@@ -106,14 +105,6 @@ class MeanAveragePrecision:
 def create() -> MeanAveragePrecision:
     """Make an empty metric."""
     return MeanAveragePrecision()
-
-
-def _reason(name: str) -> str:
-    size = name.partition("_")[2]
-    if not size:
-        return "no object that counts in any image"
-    low, high = (round(side**0.5) for side in AREAS[size])
-    return f"no object of an area from {low}x{low} to {high}x{high} pixels in any image"
 
 
 def _library(

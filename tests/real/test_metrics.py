@@ -10,7 +10,8 @@ import pytest
 
 from edgecv.average_precision import match, weighted_scores
 from edgecv.datasets.coco import read_annotations
-from edgecv.metrics import detect
+from edgecv.masks import Masks
+from edgecv.metrics import detect, segment
 from edgecv.results.detections import Detections
 
 pytestmark = pytest.mark.real
@@ -62,3 +63,37 @@ def test_bootstrap_with_every_image_once_gives_the_same(images):
     library = metric.compute(bootstrap=0).metrics
     for name in detect.NAMES:
         assert scores[name][0] == pytest.approx(library[name], abs=1e-9), name
+
+
+SEGM = [0.320, 0.562, 0.299, 0.387, 0.310, 0.327, 0.268, 0.415, 0.417, 0.469, 0.377, 0.381]
+
+
+def test_published_numbers_of_masks(real_dir):
+    folder = real_dir / "data" / "metrics" / "coco"
+    truth = read_annotations(folder / "instances_val2014_100.json", outlines=True)
+    class_of = {category: n for n, category in enumerate(truth.category_ids)}
+    results = defaultdict(list)
+    for row in json.loads((folder / "instances_val2014_fakesegm100_results.json").read_text()):
+        results[row["image_id"]].append(row)
+    metric = segment.create()
+    boxes = detect.create()
+    for image, (_, size_hw, objects) in truth.images.items():
+        rows = results[image]
+        masks = Masks.from_json([row["segmentation"] for row in rows], size_hw)
+        found = Detections(
+            masks.xyxy(),
+            np.array([row["score"] for row in rows], np.float32),
+            np.array([class_of[row["category_id"]] for row in rows], np.int32),
+            masks=masks,
+        )
+        metric.update(found, objects, size_hw)
+        boxes.update(found, objects, size_hw)
+    assert len(truth.images) == 100
+    scores = metric.compute(bootstrap=200)
+    values = list(scores.metrics.values())
+    assert values[:12] == pytest.approx(SEGM, abs=5e-4)
+    library = boxes.compute(bootstrap=0).metrics
+    for name in ("map", "map50", "map75"):
+        assert scores.metrics[name] == pytest.approx(library[name], abs=1e-9)
+    low, high = scores.ci95["mask_map50"]
+    assert low < scores.metrics["mask_map50"] < high

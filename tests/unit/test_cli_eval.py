@@ -81,3 +81,29 @@ def test_failures(base: list[object], classes: Path, tmp_path: Path) -> None:
     assert ran.status == 2
     assert "option confidence: unknown option" in ran.err
     assert ran.out == ""
+
+
+def test_a_pose_model_on_pose_data(tmp_path: Path) -> None:
+    """Of two images the model's one answer is right for the first."""
+    row = [16, 16, 80, 48, 0.9, 0, 24, 24, 0.9, 72, 40, 0.9]
+    output = models.tensor("y", [1, 1, 12], values=row)
+    model = models.null_model(tmp_path / "p.null.json", [output])
+    data = tmp_path / "data"
+    for name, points in (("a", ".25 .375 2 .75 .625 2"), ("b", ".75 .375 2 .25 .625 2")):
+        for folder in ("images/val", "labels/val"):
+            (data / folder).mkdir(parents=True, exist_ok=True)
+        models.write_image(data / f"images/val/{name}.png", 1, models.SIZE_HW)
+        (data / f"labels/val/{name}.txt").write_text(f"0 .5 .5 .6667 .5 {points}\n")
+    (data / "data.yaml").write_text("val: images/val\nnames: [one]\nkpt_shape: [2, 3]\n")
+    ran = evaluate(
+        model, "--trusted", "--head", "yolo_pose", "--head-option", "kpt_shape=[2,3]",
+        "--data", data, "--bootstrap", "50", "--json", "-",
+    )  # fmt: skip
+    assert (ran.status, ran.err.count("error")) == (0, 0)
+    report = json.loads(ran.out)
+    assert report["task"] == "pose"
+    # One of two objects is found, by the first of two detections of one score: precision is 1 up
+    # to a recall of a half, which 51 of 101 points reach.
+    assert report["metrics"]["oks_map"] == pytest.approx(51 / 101)
+    assert report["ci95"]["oks_map"][0] < report["metrics"]["oks_map"]
+    assert report["per_class"][0]["truths"] == 2

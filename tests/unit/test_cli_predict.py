@@ -292,3 +292,34 @@ def test_nothing_that_is_read_is_written_over(tmp_path: Path) -> None:
     assert ran.status == 2
     assert "would be written over" in ran.err
     assert before == (photo.read_bytes(), bundle.read_bytes())
+
+
+def test_tiles(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    """The null detector says the same of every tile: x from 10 to 50 and from 60 to 90."""
+    wide = models.write_image(tmp_path / "wide.png", 1, (64, 250))
+    one = predict(bundle, wide, "--json", "-").lines[0]
+    many = predict(bundle, wide, "--tile", "64x96", "--json", "-").lines[0]
+    assert len(one["detections"]) == 2
+    assert len(many["detections"]) > 4
+    assert list(many) == list(one)
+    lefts = sorted(d["xyxy"][0] for d in many["detections"] if d["label"] == "dog")
+    assert lefts == pytest.approx([10, 61, 112, 164], abs=0.1)
+    ran = predict(bundle, wide, "--tile", "96", "--overlap", "0.5", "--whole", "--save", tmp_path)
+    assert ran.status == 2
+    ran = predict(bundle, wide, "--tile", "96", "--overlap", "0.5", "--whole")
+    assert (ran.status, ran.err) == (0, "")
+    assert "dog" in ran.out
+
+
+@pytest.mark.parametrize("options", [["--overlap", "0.3"], ["--whole"], ["--overlap", "0"]])
+def test_options_of_tiles_without_tiles(bundle: Path, photos: Path, options: list[str]) -> None:
+    ran = predict(bundle, photos, *options)
+    assert ran.status == 2
+    assert "give --tile" in ran.err
+
+
+def test_a_classifier_has_nothing_to_merge(tmp_path: Path, photos: Path) -> None:
+    model = models.null_classifier(tmp_path / "c.null.json")
+    ran = predict(model, photos, "--trusted", "--head", "softmax", "--tile", "32")
+    assert ran.status == 2
+    assert "only results that are detections" in ran.err

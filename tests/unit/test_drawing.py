@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecv.drawing import color_of, draw
+from edgecv.drawing import color_of, draw, draw_keypoints
+from edgecv.masks import Masks
 from edgecv.result import Result, Timings
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
@@ -131,3 +132,85 @@ def test_neighbouring_colours_differ() -> None:
         assert np.abs(a - b).max() > 60
     assert color_of(3) == color_of(3)
     assert all(0 <= v <= 255 for v in color_of(10**6))
+
+
+def test_masks_tint_what_they_cover_and_nothing_else() -> None:
+    image = models.image(hw=(120, 160), color=100)
+    full = np.zeros((1, 120, 160), bool)
+    full[0, 60:100, 40:90] = True
+    full[0, 70:80, 50:60] = False
+    value = detections([[40, 60, 90, 100]]).detections.replace(masks=Masks.from_full(full))
+    drawn = draw(image, Result(value, "", (120, 160), models.LABELS, TIMINGS))
+    tint = 0.45 * np.array(color_of(0)) + 0.55 * 100
+    np.testing.assert_allclose(drawn[90, 65], tint, atol=1)
+    assert drawn[75, 55].tolist() == [100] * 3
+    assert drawn[60, 70].tolist() == pytest.approx(color_of(0), abs=40)
+    assert not (drawn[104:] != 100).any()
+    nothing = value.replace(masks=Masks.from_full(full & False))
+    plain = draw(image, detections([[40, 60, 90, 100]]))
+    assert (draw(image, Result(nothing, "", (120, 160), models.LABELS, TIMINGS)) == plain).all()
+
+
+@pytest.mark.parametrize("center", [(80, 70), (0, 0), (1e9, -1e9)])
+def test_oriented_boxes_are_drawn_turned(center: tuple[float, float]) -> None:
+    image = models.image(hw=(120, 160), color=100)
+    xywhr = np.array([[*center, 80, 30, np.pi / 4]], np.float32)
+    value = detections([[45, 40, 120, 110]]).detections.replace(xywhr=xywhr)
+    drawn = draw(image, Result(value, "", (120, 160), models.LABELS, TIMINGS))
+    # Of the upright hull nothing is drawn.
+    assert drawn[110, 100].tolist() == drawn[100, 45].tolist() == [100] * 3
+    if center == (80, 70):
+        # The middle of a long side, 15 pixels across from the centre.
+        assert np.abs(drawn[78:84, 66:72].astype(int) - 100).max() > 50
+
+
+def test_a_track_s_number_is_in_the_label() -> None:
+    image = models.image(hw=(120, 160), color=100)
+    value = detections([[20, 60, 100, 110]]).detections
+    pictures = [
+        draw(image, Result(value.replace(track_id=ids), "", (120, 160), models.LABELS, TIMINGS))
+        for ids in (None, np.zeros(1, np.int32), np.array([7], np.int32))
+    ]
+    assert (pictures[0] == pictures[1]).all()
+    assert (pictures[0] != pictures[2]).any()
+
+
+def skeleton(count: int, score: float = 0.9) -> np.ndarray:
+    """Keypoints on a diagonal, 10 pixels apart."""
+    places = 10 + 10 * np.arange(count, dtype=np.float32)
+    return np.stack([places, places, np.full(count, score)], axis=1)[None].astype(np.float32)
+
+
+def test_coco_keypoints_are_joined_by_limbs_and_others_are_points() -> None:
+    canvas = np.zeros((200, 200, 3), np.uint8)
+    draw_keypoints(canvas, skeleton(17))
+    assert canvas[10:180:10, 10:180:10].diagonal().any(axis=0).all()
+    assert canvas[15, 15].any(), "nose to left eye"
+    others = np.zeros((200, 200, 3), np.uint8)
+    draw_keypoints(others, skeleton(5))
+    assert others[10:60:10, 10:60:10].diagonal().any(axis=0).all()
+    assert not others[15, 15].any()
+    assert not others[60:].any()
+
+
+def test_keypoints_that_are_not_seen_are_not_drawn() -> None:
+    canvas = np.zeros((200, 200, 3), np.uint8)
+    draw_keypoints(canvas, skeleton(17, 0.2))
+    assert not canvas.any()
+    draw_keypoints(canvas, skeleton(17, 0.2), least=0.1)
+    assert canvas.any()
+    points = skeleton(17)
+    points[0, 0, 2] = 0
+    canvas[:] = 0
+    draw_keypoints(canvas, points)
+    assert not canvas[:16, :16].any(), "neither the nose nor what leads to it"
+
+
+def test_keypoints_far_outside_are_no_trouble() -> None:
+    canvas = np.zeros((50, 50, 3), np.uint8)
+    points = skeleton(17)
+    points[0, :, 0] = 1e9
+    points[0, ::2, 1] = -1e9
+    draw_keypoints(canvas, points)
+    draw_keypoints(canvas, np.zeros((0, 17, 3), np.float32))
+    draw_keypoints(canvas, np.zeros((1, 0, 3), np.float32))

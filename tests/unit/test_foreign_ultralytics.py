@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from edgecv.errors import DependencyMissingError, ModelLoadError
-from edgecv.foreign.ultralytics import read
+from edgecv.foreign import Export
+from edgecv.foreign.ultralytics import describe, read
 from edgecv.hints import Hints
+from edgecv.manifest import HeadSpec, Input
 from tests import models
 
 NONE: dict[str, str] = {}
@@ -106,7 +108,43 @@ def test_depth_is_in_metres_and_has_no_classes() -> None:
     assert (said.resize, said.interpolation, said.labels) == ("stretch", "linear", None)
 
 
-@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+def test_a_pose_model_says_how_many_keypoints() -> None:
+    said = from_onnx(task="pose", kpt_shape=[21, 2])
+    assert said is not None
+    assert (said.task, said.head) == ("pose", "yolo_pose")
+    assert said.head_options == {"layout": "anchor-free", "kpt_shape": [21, 2]}
+    said = from_onnx(task="pose", end2end=True)
+    assert said is not None
+    assert said.head_options == {"layout": "end2end"}
+    for broken in ("17", [17], [0, 3], [17, 4], {}, ["a", "b"], [1e400, 3]):
+        with pytest.raises(ModelLoadError, match="kpt_shape"):
+            from_onnx(task="pose", kpt_shape=broken)
+
+
+@pytest.mark.parametrize("layout", ["anchor-free", "end2end"])
+def test_a_pose_model_is_told_as_it_is_read(tmp_path: Path, layout: str) -> None:
+    options = {"layout": layout, "kpt_shape": [5, 2]}
+    export = Export(
+        name="p", version="1", description="", license="", task="pose", labels=("one",),
+        input=Input(size_hw=(64, 96), resize="letterbox"), layout="NCHW", precision="fp32",
+        head=HeadSpec(name="yolo_pose", options=options), inputs=(), outputs=(), files={},
+    )  # fmt: skip
+    said = read(tmp_path / "p.onnx", models.as_properties(describe(export)))
+    assert said is not None
+    assert (said.task, said.head, said.head_options) == ("pose", "yolo_pose", options)
+    assert (said.labels, said.size_hw) == (("one",), (64, 96))
+
+
+@pytest.mark.parametrize("end2end", [False, True])
+@pytest.mark.parametrize(("task", "head"), [("segment", "yolo_seg"), ("obb", "yolo_obb")])
+def test_masks_and_oriented_boxes(task: str, head: str, end2end: bool) -> None:
+    said = from_onnx(task=task, end2end=end2end)
+    assert said is not None
+    layout = "end2end" if end2end else "anchor-free"
+    assert (said.task, said.head, said.head_options) == (task, head, {"layout": layout})
+
+
+@pytest.mark.parametrize("task", ["panoptic"])
 def test_another_task_is_named_and_has_no_head(task: str) -> None:
     said = from_onnx(task=task)
     assert said is not None

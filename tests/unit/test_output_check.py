@@ -325,3 +325,19 @@ def test_a_model_is_run_and_judged(tmp_path: Path) -> None:
         models.null_detector(tmp_path / "n.null.json"), head="end2end", trusted=True
     ) as model:
         assert codes(check_model(model, images)) == [("constant-output", "warn")]
+
+
+def test_the_scores_of_rows_with_more_behind_them() -> None:
+    rng = np.random.default_rng(0)
+    for head, extras in (("yolo_seg", 32), ("yolo_obb", 1)):
+        free = rng.random((1, 4 + 3 + extras, 500)).astype(np.float32)
+        given = load_head(head).Options(input_hw=(160, 160))
+        np.testing.assert_array_equal(score_part(head, given, free), free[0, 4:7])
+        turned = free.transpose(0, 2, 1)
+        np.testing.assert_array_equal(score_part(head, given, turned), free[0, 4:7].T)
+        final = rng.random((1, 300, 6 + extras)).astype(np.float32)
+        np.testing.assert_array_equal(score_part(head, given, final), final[..., 4])
+    given = load_head("yolo_seg").Options(input_hw=(160, 160))
+    objects = rng.random((1, 3 * 525, 5 + 2 + 32)).astype(np.float32)
+    np.testing.assert_array_equal(score_part("yolo_seg", given, objects), objects[..., 4:7])
+    assert score_part("yolo_seg", given, np.zeros((1, 32, 40, 40), np.float32)) is None

@@ -68,7 +68,7 @@ def command(
     tracks: dict[str, Any],
     json_target: str | None,
 ) -> None:
-    """Measure MODEL on labelled images: COCO mAP, top-1 and top-5, mIoU, or depth errors.
+    """Measure MODEL on labelled images: mAP of boxes, masks, oriented boxes or poses, top-1, mIoU.
 
     With --task track, measure the tracks of MODEL and a tracker, or those in --results, on
     MOTChallenge sequences: MOTA, IDF1, HOTA.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from edgecv.cli import output
-from edgecv.cli.options import Opener, model_options
+from edgecv.cli.options import Opener, model_options, parse_size
 from edgecv.errors import ImageError, UsageError
 from edgecv.model import Model
 from edgecv.result import Result
@@ -38,6 +39,19 @@ _MAPS = ("semantic", "depth", "anomaly")
     help="Folder for the images with the results drawn on them.",
 )
 @click.option("--recursive", is_flag=True, help="Look into folders below a folder, too.")
+@click.option(
+    "--tile",
+    "tile_hw",
+    type=parse_size,
+    metavar="HxW",
+    help="Run images in tiles of this size, in pixels of the image, and merge the results.",
+)
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 0.9),
+    help="Of neighbouring tiles, in parts of a tile's side; default: 0.2.",
+)
+@click.option("--whole", is_flag=True, help="With --tile: run the whole image, too.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -47,6 +61,9 @@ def command(
     json_target: str | None,
     folder: Path | None,
     recursive: bool,
+    tile_hw: tuple[int, int] | None,
+    overlap: float | None,
+    whole: bool,
 ) -> int:
     """Run MODEL, a bundle or a bare model file, on every image that SOURCES name.
 
@@ -54,16 +71,17 @@ def command(
     reported and the rest go on; the exit status is then 1.
     """
     from edgecv.image_files import expand
-    from edgecv.throughput import predict_all
 
     paths = expand(sources, recursive=recursive)
     output.check_target(json_target, [model, *paths])
+    if tile_hw is None and (whole or overlap is not None):
+        raise UsageError("--overlap and --whole are about tiles", remedy="give --tile HxW as well")
     writer = _Saver(folder, paths) if folder else None
     failures = 0
     with (
         open_model(model) as opened,
         output.json_stream(json_target) as stream,
-        predict_all(opened, paths, errors="keep") as results,
+        _results(opened, paths, tile_hw, 0.2 if overlap is None else overlap, whole) as results,
     ):
         for note in (*opened.info.skipped, *opened.info.notes):
             click.echo(f"note: {note}", err=True)
@@ -84,6 +102,32 @@ def command(
             if json_target != "-":
                 click.echo(_sentence(result, opened) + saved)
     return 1 if failures else 0
+
+
+@contextmanager
+def _results(
+    model: Model,
+    paths: Sequence[Path],
+    tile_hw: tuple[int, int] | None,
+    overlap: float,
+    whole: bool,
+) -> Iterator[Iterable[Result | ImageError]]:
+    """Give a result, or what is wrong with it, for each image, in order."""
+    if tile_hw is None:
+        from edgecv.throughput import predict_all
+
+        with predict_all(model, paths, errors="keep") as results:
+            yield results
+        return
+    from edgecv.tiles import tiled
+
+    def one(path: Path) -> Result | ImageError:
+        try:
+            return tiled(model, path, tile_hw=tile_hw, overlap=overlap, whole=whole)
+        except ImageError as error:
+            return error
+
+    yield map(one, paths)
 
 
 def _write(stream: IO[str] | None, item: dict[str, Any]) -> None:
