@@ -22,8 +22,9 @@ from edgecv.engines import load_backend
 from edgecv.errors import ParityError
 from edgecv.head import load_head
 from edgecv.manifest import HeadSpec, Input
-from edgecv.output_check import dequantize, score_part
+from edgecv.output_check import dequantize
 from edgecv.preprocess import Preprocessor
+from edgecv.score_parts import score_part
 from edgecv.types import Array, Session, SessionOptions
 
 MIN_COSINE = 0.999

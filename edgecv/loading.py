@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -124,7 +122,7 @@ def _load_file(
             skipped=(),
             input=found.input,
             notes=found.notes,
-            fingerprint=lambda: _fingerprint(map(_file_hash, source.parts.values()), found.input),
+            fingerprint=partial(_fingerprint, source, found.input),
         )
         return Model(
             session,
@@ -178,9 +176,7 @@ def _load_bundle(
                 chosen_by="caller" if variant_id or backend else "order",
                 skipped=skipped,
                 input=manifest.input,
-                fingerprint=lambda: _fingerprint(
-                    (entry.sha256 for v in manifest.variants for entry in v.files), manifest.input
-                ),
+                fingerprint=partial(_fingerprint, manifest, manifest.input),
             )
             return Model(
                 session,
@@ -320,17 +316,10 @@ def _like(recorded: TensorSpec, found: TensorSpec) -> bool:
     return all(a == b or None in (a, b) for a, b in pairs)
 
 
-def _fingerprint(hashes: Iterable[str], spec: Input) -> str:
-    """Hash what decides a model's results, whatever reads them."""
-    said = {"files": sorted(set(hashes)), "input": spec.to_dict()}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+def _fingerprint(model: ModelSource | Manifest, spec: Input) -> str:
+    from edgecv import fingerprint  # late: only galleries ask
 
-
-def _file_hash(part: Path | memoryview) -> str:
-    if isinstance(part, memoryview):
-        return hashlib.sha256(part).hexdigest()
-    with part.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return fingerprint.of(model, spec)
 
 
 def model_info(

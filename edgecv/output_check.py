@@ -7,17 +7,16 @@ with nothing but 0. Nothing here needs labels, or knows an engine.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from edgecv import yolo_layouts
 from edgecv.errors import HeadError
-from edgecv.head import grid_cells, load_head
+from edgecv.head import load_head
 from edgecv.model import ImageLike, Model
 from edgecv.record import Record
+from edgecv.score_parts import score_part
 from edgecv.types import Array, TensorSpec
 
 Severity = Literal["refuse", "warn"]
@@ -29,6 +28,8 @@ _MIN_LEVELS = 16  # fewer different values say nothing about a lattice
 _MAX_LEVELS = 65536
 _OFF_PLACE = 0.1  # of a step, by which a value may miss its place on a lattice
 _SPARSE = 8  # places of a lattice for each one that is taken; more are none
+_FINISHED = ("end2end", "ssd", "tflite_ssd")
+"""Heads whose rows are detections already."""
 _SATURATED, _CUT_OFF = 0.1, 0.5  # shares of a tensor's values at one end of its integer type
 _NOISE = 2e-7  # of a tensor's largest value: two units in the last place of a float32
 
@@ -55,21 +56,6 @@ def dequantize(spec: TensorSpec, array: Array) -> Array:
         return array
     # float32 first: the zero point may not fit the tensor's own type.
     return (array.astype(np.float32) - q.zero_point) * np.float32(q.scale)
-
-
-def score_part(head: str, options: Any, array: Array) -> Array | None:
-    """Return the scores of a tensor that holds boxes as well, or None where it does not.
-
-    Args:
-        head: name of the head that decodes the tensor.
-        options: of that head.
-        array: real values, with a batch axis of 1, in one of the head's layouts.
-
-    Returns:
-        A view of any shape.
-    """
-    cut = _MIXED.get(head)
-    return None if cut is None else cut(array, options)
 
 
 def check_outputs(
@@ -267,85 +253,3 @@ def _undecodable(
         except HeadError as error:
             return [Flag("undecodable", "refuse", error.message)]
     return []
-
-
-def _rows_after(columns: int) -> Callable[[Array, Any], Array | None]:
-    """Make a cut for tensors ``[..., columns of a box, scores]``."""
-    return lambda array, options: array[..., columns:]
-
-
-def _yolo(array: Array, options: Any) -> Array | None:
-    return _channels(array, options, 0)
-
-
-def _yolo_seg(array: Array, options: Any) -> Array | None:
-    if array.ndim != 3:
-        return None  # prototypes
-    extras = options.coefficients
-    layout = yolo_layouts.layout_of(array.shape[1:], options, extras, "yolo_seg")
-    if layout == yolo_layouts.ANCHOR_BASED:
-        objects: Array = array[..., 4 : array.shape[2] - extras]
-        return objects
-    return _finished(array) if layout == yolo_layouts.END2END else _channels(array, options, extras)
-
-
-def _yolo_obb(array: Array, options: Any) -> Array | None:
-    layout = yolo_layouts.layout_of(array.shape[1:], options, 1, "yolo_obb")
-    return _finished(array) if layout == yolo_layouts.END2END else _channels(array, options, 1)
-
-
-def _finished(array: Array) -> Array:
-    scores: Array = array[..., 4]
-    return scores
-
-
-def _yolo_pose(array: Array, options: Any) -> Array | None:
-    extras = math.prod(options.kpt_shape)
-    layout = yolo_layouts.layout_of(array.shape[1:], options, extras, "yolo_pose")
-    return _finished(array) if layout == yolo_layouts.END2END else _channels(array, options, extras)
-
-
-def _channels(array: Array, options: Any, extras: int) -> Array:
-    """Cut the scores out of anchor-free rows ``[1, 4 + classes + extras, A]``."""
-    rows = array[0]
-    transposed = yolo_layouts.is_transposed(
-        rows.shape, options.num_classes, options.transposed, extras
-    )
-    last = rows.shape[1 if transposed else 0] - extras
-    scores: Array = rows[:, 4:last] if transposed else rows[4:last]
-    return scores
-
-
-def _fastestdet(array: Array, options: Any) -> Array | None:
-    del options
-    return np.concatenate([array[:, :1], array[:, 5:]], axis=1)
-
-
-def _end2end(array: Array, options: Any) -> Array | None:
-    """Cut rows of six; other layouts have tensors of their own, or a column that values tell."""
-    del options
-    return array[..., 4] if array.ndim == 3 and array.shape[2] == 6 else None
-
-
-def _nanodet(array: Array, options: Any) -> Array | None:
-    """Cut the single tensor, whose rows are those of all levels."""
-    levels = [grid_cells(options.input_hw, strides) for strides in ((8, 16, 32), (8, 16, 32, 64))]
-    return array[..., :-32] if array.ndim == 3 and array.shape[1] in levels else None
-
-
-_MIXED: Mapping[str, Callable[[Array, Any], Array | None]] = {
-    "yolo": _yolo,
-    "yolo_seg": _yolo_seg,
-    "yolo_obb": _yolo_obb,
-    "yolo_pose": _yolo_pose,
-    "yolov5": _rows_after(4),
-    "yolox": _rows_after(4),
-    "end2end": _end2end,
-    "ssd": lambda array, options: array[..., 2],
-    "fastestdet": _fastestdet,
-    "nanodet": _nanodet,
-}
-"""Heads that read boxes and scores from one tensor, with where the scores are."""
-
-_FINISHED = ("end2end", "ssd", "tflite_ssd")
-"""Heads whose rows are detections already."""

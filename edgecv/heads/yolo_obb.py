@@ -11,15 +11,15 @@ is for those who want greedy suppression by the true IoU.
 
 Recognised by shape:
 
-=========================================  ========  ============================================
-output                                     fit       why
-=========================================  ========  ============================================
-``[1, N, 7]``, N <= 1000, no grid's cells  CERTAIN   decoding checks that class ids are whole
-``[1, N, 7]``, N free or a grid's cells    POSSIBLE  a YOLOX or v5 with two classes
-``[1, 20, A]``, A a grid's cells           POSSIBLE  DOTA's 15 classes; a YOLO with 16 looks alike
-any other                                  NO        a YOLO with one class more looks alike, and is
-                                                     far commoner: metadata or ``--head`` say so
-=========================================  ========  ============================================
+================================  ========  =====================================================
+output                            fit       why
+================================  ========  =====================================================
+``[1, N, 7]``, N free or <= 1000  POSSIBLE  an RT-DETR with three classes, or a small YOLOX or
+                                            v5 with two
+``[1, 20, A]``, A a grid's cells  POSSIBLE  DOTA's 15 classes; a YOLO with 16 looks alike
+any other                         NO        a YOLO with one class more looks alike, and is far
+                                            commoner: metadata or ``--head`` say so
+================================  ========  =====================================================
 """
 
 from __future__ import annotations
@@ -60,13 +60,7 @@ def recognise(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Fi
     (a, b), size = shapes[0], image_size(inputs)
     cells = yolo_layouts.grids(size)
     if b == 7:
-        if a is None:
-            return Fit.POSSIBLE
-        # Inputs are multiples of 32, and then the cells of strides 8, 16, 32 are of 16 + 4 + 1.
-        is_grid = a % 21 == 0 if size is None else a in (*cells, *(3 * n for n in cells))
-        if a > yolo_layouts.MAX_ROWS:
-            return Fit.NO
-        return Fit.POSSIBLE if is_grid else Fit.CERTAIN
+        return Fit.POSSIBLE if a is None or a <= yolo_layouts.MAX_ROWS else Fit.NO
     return Fit.POSSIBLE if a == _DOTA and (b is None or b in cells) else Fit.NO
 
 

@@ -57,8 +57,8 @@ KNOWN = [
     ("MoveNet MultiPose", (1, 256, 256, 3), [(1, 6, 56)], {"movenet": C}),
     ("RTMPose", (None, 3, 256, 192), [(None, 17, 384), (None, 17, 512)], {"simcc": C}),
     ("RTMPose hand, square", (1, 3, 256, 256), [(1, 21, 512), (1, 21, 512)], {"simcc": C}),
-    ("HRNet", (1, 3, 256, 192), [(1, 17, 64, 48)], {"heatmap": P}),
-    ("Class logits at stride 4, 19 classes", (1, 3, 512, 512), [(1, 19, 128, 128)], {}),
+    ("HRNet", (1, 3, 256, 192), [(1, 17, 64, 48)], {"heatmap": P, "semantic": P}),
+    ("Stride 4, 19 classes", (1, 3, 512, 512), [(1, 19, 128, 128)], {"semantic": P}),
     # Ultralytics' exports.
     ("YOLO11", (1, 3, 640, 640), [(1, 84, 8400)], {"yolo": C}),
     ("YOLO11, free batch", (None, 3, 640, 640), [(None, 84, 8400)], {"yolo": C}),
@@ -106,7 +106,7 @@ KNOWN = [
         {"end2end": P, "yolox": P, "yolov5": P},
     ),
     ("YOLO26-pose", (1, 3, 640, 640), [(1, 300, 57)], {"yolo_pose": P}),
-    ("YOLO26-obb", (1, 3, 1024, 1024), [(1, 300, 7)], {"yolo_obb": C}),
+    ("YOLO26-obb", (1, 3, 1024, 1024), [(1, 300, 7)], {"yolo_obb": P, "detr": P}),
     ("YOLO26-seg", (1, 3, 640, 640), [(1, 300, 38), (1, 32, 160, 160)], {"yolo_seg": C}),
     ("RT-DETR of Ultralytics", (1, 3, 640, 640), [(1, 300, 84)], {"detr": C}),
     (
@@ -415,6 +415,7 @@ def _decodes_or_says_why(head, outputs, options):
     if head.TASK in ("semantic", "depth", "anomaly"):
         mapped = result.to_source(geometry.plan((30, 40), options.input_hw, "letterbox"))
         assert mapped.to_json(())
+        return
     if head.TASK == "embed":
         assert np.isfinite(result.vector).all()
         return

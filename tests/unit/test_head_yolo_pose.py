@@ -3,7 +3,7 @@ import pytest
 
 from edgecv.errors import HeadError
 from edgecv.heads import yolo_pose
-from edgecv.output_check import score_part
+from edgecv.score_parts import score_part
 
 HW = (64, 128)
 

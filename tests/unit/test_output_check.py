@@ -17,8 +17,8 @@ from edgecv.output_check import (
     check_outputs,
     dequantize,
     lattice_step,
-    score_part,
 )
+from edgecv.score_parts import score_part
 from edgecv.types import Array, Quantization, TensorSpec
 from tests import models
 
