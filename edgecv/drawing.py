@@ -37,7 +37,7 @@ def color_of(class_id: int) -> tuple[int, int, int]:
 
 
 def draw(image: Image, result: Result) -> Image:
-    """Return a copy of an image with its result drawn on it.
+    """Return a copy of an image with its result, and the zones and lines it counts in, drawn on it.
 
     Args:
         image: (H, W, 3) uint8 BGR, the one that the result is about.
@@ -54,6 +54,10 @@ def draw(image: Image, result: Result) -> Image:
         from edgecv import map_drawing
 
         map_drawing.draw_map(canvas, result)
+    if result.places is not None:
+        from edgecv import zone_drawing
+
+        zone_drawing.draw_places(canvas, result.places, result.counts or {})
     return canvas
 
 

@@ -156,6 +156,11 @@ def test_the_page_counts_and_shows(page: Any) -> None:
     said = json.loads(get(page.url + "stats.json"))["streams"]["a b/c"]
     assert (said["frame"], said["counts"], said["infer_ms"]) == (5, {"green": 2}, 1.5)
     assert said["age_ms_p50"] >= 0
+    assert (said["zones"], said["lines"]) == ({}, {})
+    counted = {"zones": {"a": {"occupancy": 1, "entries": 2, "exits": 1}}, "lines": {}}
+    page.write(frame(6, stream="a b/c"), result(2).replace(counts={**counted, "events": []}))
+    said = json.loads(get(page.url + "stats.json"))["streams"]["a b/c"]
+    assert {kind: said[kind] for kind in ("zones", "lines")} == counted
     assert b"<title>edgecv live</title>" in get(page.url)
     path = address_of("a b/c").replace("/stream/", "snapshot/")
     picture = cv2.imdecode(np.frombuffer(get(page.url + path), np.uint8), cv2.IMREAD_COLOR)

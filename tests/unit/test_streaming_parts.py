@@ -13,6 +13,7 @@ import pytest
 
 import edgecv
 from edgecv import events
+from edgecv.drawing import draw
 from edgecv.errors import UsageError
 from edgecv.model import Model
 from edgecv.source import open_source
@@ -91,6 +92,21 @@ def test_zones_count_in_results_and_in_what_sinks_write(detector: Model, tmp_pat
     assert kinds == ["entry"]
     written = [json.loads(line) for line in target.read_text().splitlines()]
     assert [line["zones"] for line in written] == [one and one["zones"] for one in counts]
+
+
+def test_what_is_drawn_of_a_stream_shows_its_zones_and_their_counts(detector: Model) -> None:
+    config = ZoneConfig.parse({"zones": [WHOLE]})
+    run = edgecv.stream(detector, Moving([HW, (128, 192)]), zones=config)
+    for (frame, result), hw in zip(run, [HW, (128, 192)], strict=True):
+        assert result.places is not None
+        corners = result.places.zones["all"].tolist()
+        assert corners == [[0, 0], [hw[1], 0], [hw[1], hw[0]], [0, hw[0]]]
+        assert "places" not in result.to_json()
+        drawn = draw(frame.image, result)
+        without = draw(frame.image, result.replace(places=None))
+        assert (drawn != without).any(axis=2).mean() > 0.7, "the whole image is tinted"
+        other = {"zones": {"all": {"occupancy": 8, "entries": 8, "exits": 8}}}
+        assert (drawn != draw(frame.image, result.replace(counts=other))).any()
 
 
 def test_totals_of_zones_outlive_epochs_and_sizes(detector: Model) -> None:

@@ -108,7 +108,7 @@ def test_classes_anchors_and_fractions() -> None:
         assert zones.counts["a"].occupancy == expected, anchor
     spec = ZoneSpec(name="a", points=((0, 0), (0.5, 0), (0.5, 1), (0, 1)), units="fractions")
     zones = Zones([spec], (100, 400))
-    assert zones.polygon(0).tolist() == [[0, 0], [200, 0], [200, 100], [0, 100]]
+    assert next(iter(zones.polygons.values())).tolist() == [[0, 0], [200, 0], [200, 100], [0, 100]]
     with pytest.raises(UsageError, match="size_hw"):
         Zones([spec])
 
