@@ -96,6 +96,7 @@ def test_tracks_zones_and_sinks(bundle: Path, tmp_path: Path) -> None:
     assert [d["track_id"] for d in last["detections"]] == [1, 2]
     assert last["zones"]["all"] == {"occupancy": 2, "entries": 2, "exits": 0}
     assert [json.loads(line) for line in target.read_text().splitlines()] == ran.lines
+    assert f"{last['stream']}: all: 2 inside, 2 in, 0 out" in ran.err.splitlines()
     assert f"sink {target}: 30 written, 0 dropped, 0 failed" in ran.err
     assert "mean ms of a frame: preprocess" in ran.err
 

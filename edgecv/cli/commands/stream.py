@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,7 @@ def command(
 
     output.check_target(json_target, [model])
     status = 0
+    counted: dict[str, Any] = {}
     with ExitStack() as stack:
         opened = stack.enter_context(open_model(model))
         for note in (*opened.info.skipped, *opened.info.notes):
@@ -124,6 +126,7 @@ def command(
         try:
             with _Display(run):
                 for frame, result in run:
+                    counted[frame.stream] = result.counts
                     if lines is not None:
                         said = record(frame, result)
                         lines.write(json.dumps(said, ensure_ascii=False, allow_nan=False) + "\n")
@@ -134,6 +137,7 @@ def command(
         found = run.stats
     screen = output.console(stderr=True)
     screen.print(_table(found))
+    _print_counts(screen, counted)
     if stats:
         _print_stats(screen, found)
     failed = any(sink.failed for sink in found.sinks)
@@ -194,6 +198,16 @@ def _table(found: PipelineStats) -> Table:
             *(str(n) for n in (one.frames_in, one.frames_out, one.dropped, one.skipped)),
         )
     return table
+
+
+def _print_counts(screen: Any, counted: Mapping[str, Mapping[str, Any] | None]) -> None:
+    """Print what the zones and lines of each stream counted, a line each."""
+    for stream, counts in counted.items():
+        for places in (counts["zones"], counts["lines"]) if counts else ():
+            from edgecv.zone_drawing import said_of
+
+            for name in places:
+                screen.print(f"{stream}: {said_of(name, places)}")
 
 
 def _print_stats(screen: Any, found: PipelineStats) -> None:
