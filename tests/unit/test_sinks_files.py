@@ -147,7 +147,11 @@ def test_without_pyav_opencv_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_video_that_cannot_be_written_is_clear(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="no such folder"):
         open_sink(f"{tmp_path}/none/out.mp4")
-    sink = open_sink(f"{tmp_path}/out.mp4", codec="no-such-codec")
+    for codec in ("no-such-codec", "pcm_s16le"):
+        with pytest.raises(SinkError, match=f"no video encoder of this name here: got {codec}"):
+            open_sink(f"{tmp_path}/out.mp4", codec=codec)
+    assert list(tmp_path.iterdir()) == []
+    # An encoder that takes pictures of a few sizes only.
+    sink = open_sink(f"{tmp_path}/out.mkv", codec="h263")
     with pytest.raises(SinkError, match="the video cannot be written"):
         sink.write(frame(), result())
-    assert list(tmp_path.iterdir()) == []
