@@ -37,9 +37,7 @@ CONFIG = ZoneConfig.parse({
 
 def _load(**options: float) -> Model:
     labels = (DIGITS / "labels.txt").read_text().split()
-    return edgecv.load(
-        DIGITS / "digits.onnx", head="yolo", labels=labels, trusted=True, **options
-    )
+    return edgecv.load(DIGITS / "digits.onnx", head="yolo", labels=labels, trusted=True, **options)
 
 
 def _read(index: int) -> Image:
@@ -103,6 +101,6 @@ def tracking() -> Image:
             zones.update(found, t)
             lines.update(found, t)
             if frame in SHOWN_FRAMES:
-                drawn = draw(image, result.replace(value=found))
-                shown.append(draw_zones(drawn, zones, lines))
+                watched = draw_zones(image, zones, lines)
+                shown.append(draw(watched, result.replace(value=found)))
     return np.hstack(shown)

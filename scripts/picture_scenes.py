@@ -132,13 +132,11 @@ def person(scene: Scene, x: float, feet: float, height: float, pose: str, shirt:
 def car(scene: Scene, x: float, floor: float, length: float, color: Color) -> int:
     """Paint a car seen from its side, from x to the right. Returns the number."""
     number = scene.begin(CAR, 700 / max(1, floor - HORIZON))
-    high = 0.2 * length
     at = np.array([x, floor - 0.08 * length])
-    cabin = at + [(0.18 * length, -high), (0.32 * length, -1.85 * high),
-                  (0.66 * length, -1.85 * high), (0.84 * length, -high)]  # fmt: skip
+    cabin = at + np.array([(0.18, -0.2), (0.32, -0.37), (0.66, -0.37), (0.84, -0.2)]) * length
+    body = np.array([(0, 0), (0.02, -0.18), (0.2, -0.21), (0.95, -0.2), (1, 0)])
     scene.polygon(cabin, color)
-    scene.polygon(at + [(0, 0), (0.02 * length, -0.9 * high), (0.2 * length, -1.05 * high),
-                        (0.95 * length, -high), (length, 0)], color)  # fmt: skip
+    scene.polygon(at + body * length, color)
     glass = cabin.mean(axis=0) + (cabin - cabin.mean(axis=0)) * 0.78
     scene.polygon(glass, (205, 190, 170))
     for part in (0.22, 0.78):
@@ -153,8 +151,8 @@ def street() -> Scene:
     height, width = STREET_HW
     scene = Scene(STREET_HW)
     scene.begin(SKY, 60)
-    for y in range(0, HORIZON, 5):
-        part = y / HORIZON
+    for y in range(0, HORIZON + 20, 5):
+        part = y / (HORIZON + 20)
         scene.box(0, y, width, y + 5, (235, round(190 + 35 * part), round(150 + 60 * part)))
     for x1, x2, top, color in ((0, 150, 40, (120, 140, 175)), (150, 285, 80, (140, 150, 160)),
                                (460, 640, 55, (105, 125, 150))):  # fmt: skip
@@ -215,8 +213,8 @@ def belt() -> tuple[Image, Float32, list[int]]:
                 cv2.circle(image, hole.astype(int).tolist(), h // 6, (64, 68, 66), -1, cv2.LINE_AA)
         else:
             start, end = (np.array([x, y]) + along * s * w / 2 for s in (-1, 1))
-            neck = start + along * 22
-            ends = [p.astype(int).tolist() for p in (start + along * 4, neck, end - along * 6)]
+            marks = (start + along * 11, start + along * 16, end - along * 6)
+            ends = [np.round(p).astype(int).tolist() for p in marks]
             cv2.line(image, ends[1], ends[2], (120, 150, 170), 12, cv2.LINE_AA)
             cv2.line(image, ends[0], ends[1], (90, 120, 145), 22, cv2.LINE_AA)
     rows = np.array([part[:5] for part in parts], np.float32)
@@ -246,7 +244,7 @@ def panel() -> tuple[Image, Float32]:
 
 
 def thing(kind: str, color: Color, shift: int = 0) -> Image:
-    """Paint one thing on a table, (192, 192, 3) BGR: a mug, a bottle, a ball or a book."""
+    """Paint one thing on a table, (192, 192, 3) BGR: a mug, bottle, ball or book, or nothing."""
     image: Image = np.full((192, 192, 3), (214, 220, 224), np.uint8)
     image[140:] = (150, 172, 190)
     x = 96 + shift
@@ -262,7 +260,7 @@ def thing(kind: str, color: Color, shift: int = 0) -> Image:
     elif kind == "ball":
         cv2.circle(image, (x, 112), 48, color, -1, cv2.LINE_AA)
         cv2.ellipse(image, (x, 112), (20, 48), 0, 0, 360, (240, 240, 240), 3, cv2.LINE_AA)
-    else:
+    elif kind == "book":
         cv2.rectangle(image, (x - 60, 92), (x + 60, 160), color, -1)
         cv2.rectangle(image, (x - 60, 148), (x + 60, 158), (235, 240, 242), -1)
     return image

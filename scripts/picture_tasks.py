@@ -50,7 +50,7 @@ def segment() -> Image:
 
 
 def pose() -> Image:
-    """Draw the skeletons of three people; a wrist that is hidden is not seen."""
+    """Draw the skeletons of three people."""
     scene, numbers = scenes.busy_street()
     found = scene.detections(numbers[2:], (0.94, 0.91, 0.9)).replace(masks=None)
     return draw(scene.image, _result(found, scene.image))
@@ -110,9 +110,7 @@ def prompt() -> Image:
     wanted = [numbers[3], numbers[1]]
     masks = Masks.from_full(np.stack([scene.owner == i for i in wanted]))
     answer = Prompted(masks, np.array([0.97, 0.95], np.float32), np.zeros((2, 0, 0), np.float32))
-    found = Detections(
-        masks.xyxy(), answer.score, np.arange(2, dtype=np.int32), masks=answer.masks
-    )
+    found = Detections(masks.xyxy(), answer.score, np.arange(2, dtype=np.int32), masks=answer.masks)
     drawn = draw(image, _result(found, image, ("point", "box")))
     _, thickness = scale_of(image)
     for at, color in (((345, 250), (60, 200, 60)), ((392, 320), (40, 40, 220))):
@@ -122,11 +120,11 @@ def prompt() -> Image:
 
 
 def descriptor(image: Image) -> Float32:
-    """Describe an image by its colours at 8 x 8 places, less the table's: no model does this."""
-    small = cv2.resize(image, (8, 8), interpolation=cv2.INTER_AREA).astype(np.float32)
-    empty = cv2.resize(scenes.thing("", (0, 0, 0)), (8, 8), interpolation=cv2.INTER_AREA)
-    del empty
-    return (small - small.mean(axis=(0, 1))).ravel()
+    """Describe a thing by its silhouette and a little by its colours: no model does this."""
+    apart = image.astype(np.float32) - scenes.thing("nothing", (0, 0, 0))
+    shape = np.abs(apart).max(axis=2) > 40
+    parts = np.dstack([150 * shape.astype(np.float32), apart / 2])
+    return cv2.resize(parts, (12, 12), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
 
 
 def embed() -> Image:
@@ -134,8 +132,8 @@ def embed() -> Image:
     pictures = {name: scenes.thing(kind, color) for name, kind, color in THINGS}
     query = scenes.thing("mug", (70, 60, 175), shift=6)
     vectors = {name: descriptor(picture) for name, picture in pictures.items()}
-    key = hashlib.sha256(b"colours at 8 x 8 places").hexdigest()
-    gallery = Gallery(descriptor(query).size, key, "colours")
+    key = hashlib.sha256(b"silhouettes").hexdigest()
+    gallery = Gallery(descriptor(query).size, key, "silhouettes")
     for name, vector in vectors.items():
         gallery.add(name, vector)
     shown = [(query, "query", (60, 60, 60))]
@@ -166,5 +164,4 @@ def zones() -> Image:
         found = tracker.update(found, t)
         watched.update(found, t)
         lines.update(found, t)
-    drawn = draw(scene.image, _result(found, scene.image))
-    return draw_zones(drawn, watched, lines)
+    return draw(draw_zones(scene.image, watched, lines), _result(found, scene.image))
