@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Sequence
 
@@ -111,19 +112,19 @@ def _label_places(canvas: Image, detections: Detections, texts: list[str]) -> li
             x, top = corners[corners[:, 1].argmin()].round().astype(int).tolist()
         height = plate_of(canvas, text, (0, 0), scale, thickness)[3]
         choices = [(x, top), (x, top + height), (x, bottom + height)]
-        plates = [plate_of(canvas, text, place, scale, thickness) for place in choices]
-        free = (k for k, plate in enumerate(plates) if not _covers_any(plate, taken[:i]))
-        chosen = next(free, 0)
+        plates = np.array([plate_of(canvas, text, place, scale, thickness) for place in choices])
+        chosen = int(_covers_any(plates, taken[:i]).argmin())
         taken[i] = plates[chosen]
         places.append(choices[chosen])
     return places
 
 
-def _covers_any(plate: tuple[int, int, int, int], others: Array) -> bool:
-    """Tell whether a rectangle overlaps any of (N, 4) others, all x1, y1, x2, y2."""
-    low = np.maximum(others[:, :2], plate[:2])
-    high = np.minimum(others[:, 2:], plate[2:])
-    return bool((low < high).all(axis=1).any())
+def _covers_any(plates: Array, others: Array) -> Array:
+    """Tell which of (N, 4) rectangles overlap any of (M, 4) others, x1, y1, x2, y2: (N,) bool."""
+    low = np.maximum(plates[:, None, :2], others[:, :2])
+    high = np.minimum(plates[:, None, 2:], others[:, 2:])
+    covered = low < high
+    return np.asarray((covered[..., 0] & covered[..., 1]).any(axis=1))
 
 
 def _draw_masks(canvas: Image, masks: Masks, class_id: Int32, thickness: int) -> None:
@@ -252,6 +253,7 @@ def _margin(base: int) -> int:
     return max(2, base // 2 + 1)
 
 
+@functools.lru_cache(maxsize=1024)
 def _text_size(text: str, scale: float, thickness: int) -> tuple[int, int, int]:
     """Return width and height above the base line, and the depth below it, in pixels."""
     bold = max(1, thickness // 2)

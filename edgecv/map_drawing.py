@@ -18,7 +18,7 @@ _COOL = 0.15  # opacity of the heat where there is none: the image is seen throu
 _PLATE = (40, 40, 40)
 # No colour of the heat is white or black: it is seen on all of them.
 _OUTLINE, _EDGE = (255, 255, 255), (0, 0, 0)
-_DECADES = 1000.0
+_FARTHEST = 1000  # in metres the darkest colour is at most so many times as far as the lightest
 # What a name of it says is everything else; it is left as it is.
 _BACKGROUND = ("background", "unlabeled", "unlabelled", "void")
 
@@ -86,7 +86,7 @@ def _draw_depth(canvas: Image, found: DepthMap) -> None:
     if found.kind == "metric" and depth.max() > 0:
         # By ratios, as a metre means more near by than far away; 0 is not known.
         known = depth[depth > 0]
-        low = max(float(known.min()), float(known.max()) / _DECADES)
+        low = max(float(known.min()), float(known.max()) / _FARTHEST)
         near = -np.log(np.maximum(depth, low))
         near[depth <= 0] = near.min()
         ends[0] = ends[0] if ends[0] > 0 else float(known.min())
@@ -102,9 +102,11 @@ def _draw_depth(canvas: Image, found: DepthMap) -> None:
     bar = cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)
     strip = canvas[:high, right : right + bar.shape[1]]
     strip[:] = bar[:, : strip.shape[1]]
-    if right + bar.shape[1] < canvas.shape[1]:
-        write(canvas, f"{last} far", (right + bar.shape[1], 0), _PLATE, scale, thickness)
     write(canvas, text, (0, 0), _PLATE, scale, thickness)
+    end = (right + bar.shape[1], 0)
+    if plate_of(canvas, f"{last} far", end, scale, thickness)[0] < end[0]:
+        end = (0, 2 * high)  # a small image has no room beside the bar
+    write(canvas, f"{last} far", end, _PLATE, scale, thickness)
 
 
 def _draw_anomaly(canvas: Image, found: AnomalyMap) -> None:

@@ -118,6 +118,16 @@ def test_depth_brings_a_scale_from_near_to_far():
     assert light.min() < 60, "far"
 
 
+def test_a_small_image_has_both_ends_of_the_scale_below_each_other():
+    dark = {}
+    for width in (120, 600):
+        image = np.full((120, width, 3), 100, np.uint8)
+        value = DepthMap(np.full((120, width), 3, np.float32), "metric")
+        drawn = picture(value, image=image)
+        dark[width] = (drawn == 40).all(axis=2)[16:28, :40].any()
+    assert dark == {120: True, 600: False}
+
+
 def test_the_plates_of_a_legend_are_equally_wide():
     drawn = picture(halves(0, 1), ("x", "a long name"))
     ends = [
