@@ -78,8 +78,9 @@ def _draw_zones(
     cv2.addWeighted(veil, _VEIL, canvas, 1 - _VEIL, 0, dst=canvas)
     for z, (name, polygon) in enumerate(zip(zones, corners, strict=True)):
         cv2.polylines(canvas, [polygon], True, _color(z), thickness, cv2.LINE_AA)
-        left, top = polygon[polygon.sum(axis=1).argmin()].tolist()
-        write(canvas, said_of(name, counts), (left, top), _color(z), scale, thickness)
+        # In the lower left corner: heads, and the labels of boxes, are above.
+        left, low = polygon[(polygon @ [-1, 1]).argmax()].tolist()
+        write(canvas, said_of(name, counts), (left, low), _color(z), scale, thickness)
 
 
 def _draw_line(canvas: Image, ends: Array, color: tuple[int, int, int], text: str) -> None:
