@@ -154,6 +154,7 @@ def test_an_altered_class(altered: Callable[..., Path]) -> None:
 
     report = verify(altered(swap, "c"))
     assert [check.status for check in report.checks] == ["failed"]
+    assert report.note == "", "it was compared"
 
 
 @pytest.mark.parametrize(
