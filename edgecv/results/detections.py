@@ -215,7 +215,7 @@ _PARALLEL = ("xyxy", "score", "class_id", "track_id", "masks", "keypoints", "xyw
 
 
 def _overlap(a: Float32, b: Float32) -> Float32:
-    """Return the IoU (N, M) of boxes; where edges are nearly the same, at least 1 - pixels apart."""
+    """Return the IoU (N, M) of boxes; 1 - the pixels between their edges, where that is more."""
     apart = np.zeros((len(a), len(b)), np.float32)
     for side in range(4):
         np.maximum(apart, np.abs(a[:, None, side] - b[None, :, side]), out=apart)
