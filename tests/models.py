@@ -174,8 +174,8 @@ def onnx_classifier(
         path: where to.
         batch: size of the batch axis; a name makes it free.
         metadata: metadata_props.
-        narrow: pick the logits by a GatherElements whose indices are narrower than its data, as in
-            end-to-end exports of YOLO26-pose: ONNX allows it, OpenVINO does not.
+        narrow: pick the logits by a GatherElements whose indices are narrower than its data: ONNX
+            allows it, OpenVINO does not.
     """
     from onnx import TensorProto, helper, numpy_helper
 
