@@ -191,6 +191,9 @@ def _data(dataset: Dataset | None, evaluation: Evaluation | None) -> Mapping[str
     return {"name": dataset.name, "split": dataset.split, "images": images}
 
 
+_NOTHING_TO_LOSE = 0.01
+
+
 def _notes(judge: Judge, trials: Sequence[Trial], card_data: Dataset | None) -> list[str]:
     notes = []
     skipped = () if judge.calibration is None else judge.calibration.skipped
@@ -205,6 +208,12 @@ def _notes(judge: Judge, trials: Sequence[Trial], card_data: Dataset | None) -> 
         notes.append("no data with labels: accuracy was not measured")
     elif judge.reference is not None and judge.reference.evaluation is not None:
         notes += judge.reference.evaluation.notes
+        value = judge.reference.evaluation.metrics[judge.metric]
+        if value is not None and value < _NOTHING_TO_LOSE:
+            notes.append(
+                f"the source's own {judge.metric} is {value:.3f}: nothing can be lost, so that "
+                "passing the gate proves nothing; see whether labels, data and pixels are right"
+            )
     if not any(trial.shipped and trial.recipe.precision != "fp32" for trial in trials):
         notes.append("no file of reduced precision was both exact and fast enough here")
     return notes

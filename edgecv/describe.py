@@ -7,7 +7,8 @@ the error lists the candidates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -111,7 +112,8 @@ def describe(
     check_options(head, name, hints.head_options or {})
     fed = constants(head, name, inputs, size_hw)
     labels = tuple(hints.labels or ())
-    check_outputs(head, name, hints.head_options or {}, outputs, size_hw, labels, str(path))
+    fits = partial(check_outputs, head, name, hints.head_options or {}, outputs, size_hw)
+    fits(labels, str(path))
     return Description(
         task=head.TASK,
         labels=labels,
@@ -120,16 +122,29 @@ def describe(
         layout=layout,
         told_by=told_by,
         hints=hints,
-        notes=_doubt(head, name, tensor, outputs) + _fed(fed),
+        notes=_doubt(head, name, tensor, outputs, labels, fits) + _fed(fed),
     )
 
 
 def _doubt(
-    head: Head, name: str, image: TensorSpec, outputs: Sequence[TensorSpec]
+    head: Head,
+    name: str,
+    image: TensorSpec,
+    outputs: Sequence[TensorSpec],
+    labels: tuple[str, ...],
+    fits: Callable[[Sequence[str], str], None],
 ) -> tuple[str, ...]:
-    """Note that a head was named for outputs which do not look like its own."""
+    """Note that a head was named for outputs which do not look like its own.
+
+    Outputs with room for just as many classes as there are labels are its own, however rare.
+    """
     if head.recognise([image], outputs) is not Fit.NO:
         return ()
+    if labels:
+        try:
+            fits((*labels, "one more"), "")
+        except UsageError:
+            return ()
     shapes = "; ".join(map(str, outputs))
     return (f"{shapes} does not look like an output of head {name}",)
 
@@ -238,7 +253,7 @@ def _recognise(
         where=str(path),
         expected=f"one of {', '.join(possible)}",
         got=shapes,
-        remedy=f"name it: --head {possible[0]}",
+        remedy=f"name it: {' or '.join(f'--head {name}' for name in possible)}",
     )
 
 

@@ -49,8 +49,16 @@ def backends_for(path: Path) -> tuple[str, ...]:
             where=str(path),
             expected=f"a bundle, or one of {', '.join(known)}",
             got=repr(path.suffix),
+            remedy="make a bundle of it with edgecv pack" if _is_archive(path) else None,
         )
     return tuple(sorted(names, key=_preference))
+
+
+def _is_archive(path: Path) -> bool:
+    """Tell by its name whether a file is another tool's archive, which is packed, not opened."""
+    formats = (plugins.load("foreign", name) for name in plugins.names("foreign"))
+    suffixes = tuple(s for module in formats for s in getattr(module, "ARCHIVES", ()))
+    return path.name.lower().endswith(suffixes)
 
 
 def choose_backend(path: Path, wanted: str | None = None) -> str:

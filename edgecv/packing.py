@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from edgecv.bundle_writer import file_entry, write_bundle
 from edgecv.card import Card, Provenance
 from edgecv.describe import Description, describe, tensors
 from edgecv.engines import backends_for, choose_backend, find_model_file, gather, load_backend
-from edgecv.errors import UsageError
+from edgecv.errors import ModelLoadError, UsageError
 from edgecv.hints import Hints
 from edgecv.interchange import unpacked
 from edgecv.loading import model_info
@@ -54,11 +54,13 @@ def pack(
     version: str = "1",
     trusted: bool = False,
     overwrite: bool = False,
+    note: Callable[[str], None] | None = None,
 ) -> Path:
     """Write a bundle from model files; several files make several variants.
 
     Each file becomes a variant for every installed backend that opens it; variants share the file.
-    Every variant must be fed and read in the same way.
+    Where one backend opens a file and another refuses it, the bundle has no variant for that other,
+    and `note` is told. Every variant must be fed and read in the same way.
 
     Args:
         paths: model files, folders with one model, or other tools' archives of one, in the order of
@@ -70,17 +72,18 @@ def pack(
         version: of the model, the maker's own.
         trusted: do not open the files in a child process first.
         overwrite: replace an existing archive.
+        note: called with what the user should know.
 
     Returns:
         The path written.
 
     Raises:
         UsageError: files that cannot be told, or that contradict each other.
-        BackendError: an engine is missing, or refuses a file.
+        BackendError: an engine that was asked for is missing, or refuses a file; or all refuse it.
     """
     with unpacked([Path(path) for path in paths]) as files:
         said = hints or Hints(origin="option")
-        return _pack(files, output, said, backends, golden, version, trusted, overwrite)
+        return _pack(files, output, said, backends, golden, version, trusted, overwrite, note)
 
 
 def _pack(
@@ -92,12 +95,24 @@ def _pack(
     version: str,
     trusted: bool,
     overwrite: bool,
+    note: Callable[[str], None] | None,
 ) -> Path:
     drafts: list[_Draft] = []
     try:
         for path in map(find_model_file, paths):
-            for backend in _backends(path, backends):
-                drafts.append(_open(path, backend, said, trusted, [d.variant_id for d in drafts]))
+            refusals: dict[str, ModelLoadError] = {}
+            fitting = _backends(path, backends)
+            for backend in fitting:
+                taken = [draft.variant_id for draft in drafts]
+                try:
+                    drafts.append(_open(path, backend, said, trusted, taken))
+                except ModelLoadError as refusal:
+                    refusals[backend] = refusal
+                    if backends or len(refusals) == len(fitting):
+                        raise next(iter(refusals.values())) from None
+            for backend, error in refusals.items():
+                if note:
+                    note(f"no variant for {backend}: {error.message}")
         if not drafts:
             raise UsageError("no model file was given")
         first = drafts[0].found

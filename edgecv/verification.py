@@ -138,7 +138,7 @@ def verify(
         note = ""
         if not manifest.golden:
             note = "no golden samples: results were not compared"
-        elif not any(check.status == "ok" for check in checks):
+        elif not any(check.image and check.status != "skipped" for check in checks):
             note = "no golden sample could be compared"
         files = len({entry.path for entry in manifest.files()})
         golden = len(manifest.golden)
@@ -225,9 +225,10 @@ def _replay(bundle: Bundle, golden: Golden, model: Model) -> Check:
     found = model(bytes(bundle.read(golden.image))).value
     difference = found.difference(recorded)
     tolerance = golden.tolerances.get(variant, golden.tolerance)
-    # What scores next to the threshold may come and go within the tolerance of a score.
-    edge = getattr(model.options, "confidence", 0.0) + tolerance.score
-    unmatched = sum(score > edge for score in difference.unmatched)
+    # What scores next to the threshold may come and go within the tolerance of a score. What was
+    # recorded far below it was recorded with another threshold.
+    threshold = getattr(model.options, "confidence", 0.0)
+    unmatched = sum(abs(score - threshold) > tolerance.score for score in difference.unmatched)
     faults = []
     if difference.score > tolerance.score:
         faults.append(f"score off by {difference.score:.3g}, tolerance {tolerance.score:.3g}")

@@ -216,3 +216,35 @@ def pick_finished(
     class_id = candidates.whole_classes(rows[:, 5], options, head)
     scale = candidates.pixel_scale(normalized, rows[:, :4], options, head)
     return Picked(index, rows[:, :4], scale, rows[:, 4], class_id, lost)
+
+
+def choose(
+    picked: Picked, options: YoloOptions, finished: bool, head: str
+) -> tuple[Float32, Array, int]:
+    """Choose among upright boxes by `candidates.choose`.
+
+    Args:
+        picked: the rows that reach the confidence.
+        options: thresholds and bounds.
+        finished: boxes are corners of which none is to be suppressed, not centres and sizes.
+        head: names the head in errors.
+
+    Returns:
+        (K, 4) float32 left, top, right, bottom in input pixels of those that stay, their places in
+        `picked`, and how many a bound cut off.
+    """
+    if finished:
+        with np.errstate(over="ignore", invalid="ignore"):
+            xyxy = picked.box * picked.scale
+    else:
+        xyxy = candidates.corners(picked.box, picked.scale)
+    keep, dropped = candidates.choose(
+        xyxy,
+        picked.score,
+        picked.class_id,
+        options,
+        head=head,
+        lost=picked.lost,
+        suppress=not finished,
+    )
+    return np.ascontiguousarray(xyxy[keep], np.float32), keep, dropped

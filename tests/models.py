@@ -162,22 +162,43 @@ def onnx_detector(
 
 
 def onnx_classifier(
-    path: Path, *, batch: int | str = 1, metadata: Mapping[str, str] | None = None
+    path: Path,
+    *,
+    batch: int | str = 1,
+    metadata: Mapping[str, str] | None = None,
+    narrow: bool = False,
 ) -> Path:
-    """Write a classifier: its logits are 4 times the mean of each channel, R, G, B."""
+    """Write a classifier: its logits are 4 times the mean of each channel, R, G, B.
+
+    Args:
+        path: where to.
+        batch: size of the batch axis; a name makes it free.
+        metadata: metadata_props.
+        narrow: pick the logits by a GatherElements whose indices are narrower than its data: ONNX
+            allows it, OpenVINO does not.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     nodes = [
         helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "w"], ["y"]),
+        helper.make_node("Gemm", ["flat", "w"], ["logits" if narrow else "y"]),
     ]
+    constants = {"w": np.eye(3, dtype=np.float32) * 4}
+    if narrow:
+        constants |= {"last": np.array([2]), "which": np.array([[[0, 0], [1, 1], [2, 2]]])}
+        nodes += [
+            helper.make_node("Unsqueeze", ["logits", "last"], ["column"]),
+            helper.make_node("Concat", ["column"] * 3, ["wide"], axis=2),
+            helper.make_node("GatherElements", ["wide", "which"], ["picked"], axis=1),
+            helper.make_node("ReduceMean", ["picked", "last"], ["y"], keepdims=0),
+        ]
     graph = helper.make_graph(
         nodes,
         "classifier",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 32, 32])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 3])],
-        [numpy_helper.from_array(np.eye(3, dtype=np.float32) * 4, "w")],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     return _save(graph, path, metadata)
 

@@ -73,27 +73,14 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
     array = only_output(outputs, "yolo_pose")
     count, numbers = _shape(options)
     picked, more, finished = _pick(array, count * numbers, options, outputs)
-    if finished:
-        with np.errstate(over="ignore", invalid="ignore"):
-            xyxy = picked.box * picked.scale
-    else:
-        xyxy = candidates.corners(picked.box, picked.scale)
-    keep, dropped = candidates.choose(
-        xyxy,
-        picked.score,
-        picked.class_id,
-        options,
-        head="yolo_pose",
-        lost=picked.lost,
-        suppress=not finished,
-    )
+    xyxy, keep, dropped = yolo_layouts.choose(picked, options, finished, "yolo_pose")
     points = more[keep].reshape(len(keep), count, numbers)
     with np.errstate(over="ignore", invalid="ignore"):
         xy = points[..., :2] * picked.scale[:2]
     score = np.ones(points.shape[:2], np.float32) if numbers == 2 else points[..., 2]
     _check_scores(score)
     return Detections(
-        np.ascontiguousarray(xyxy[keep], np.float32),
+        xyxy,
         np.ascontiguousarray(picked.score[keep], np.float32),
         np.ascontiguousarray(picked.class_id[keep], np.int32),
         dropped,

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecv import candidates, yolo_layouts
+from edgecv import yolo_layouts
 from edgecv.head import Fit, Pixels, image_size, output_shapes, wrong_shape
 from edgecv.results.detections import Detections
 from edgecv.soft_masks import SoftMasks
@@ -105,21 +105,7 @@ def decode(outputs: Mapping[str, Array], options: Options) -> Detections:
                 rows, options, options.normalized, "yolo_seg", extras
             )
     finished = layout == yolo_layouts.END2END
-    if finished:
-        with np.errstate(over="ignore", invalid="ignore"):
-            xyxy = picked.box * picked.scale
-    else:
-        xyxy = candidates.corners(picked.box, picked.scale)
-    keep, dropped = candidates.choose(
-        xyxy,
-        picked.score,
-        picked.class_id,
-        options,
-        head="yolo_seg",
-        lost=picked.lost,
-        suppress=not finished,
-    )
-    xyxy = np.ascontiguousarray(xyxy[keep], np.float32)
+    xyxy, keep, dropped = yolo_layouts.choose(picked, options, finished, "yolo_seg")
     coefficients = rows[picked.rows[keep], rows.shape[1] - extras :]
     return Detections(
         xyxy,

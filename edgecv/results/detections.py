@@ -183,13 +183,14 @@ class Detections(Record):
         """Compare with a recorded result of the same image.
 
         Pairs are formed within a class, best expected score first, with the detection of highest
-        IoU, at least 0.5. What stays alone on either side counts with its score. Keypoints count
+        IoU, at least 0.5, or in the same place: the IoU of a box that was clipped to a line is 0
+        even with itself. What stays alone on either side counts with its score. Keypoints count
         where both score them 0.5 or more, and corners stand for oriented boxes.
         """
         free = np.ones(len(self), bool)
         alone: list[float] = []
         pairs: list[tuple[int, int]] = []
-        overlap = boxes.iou(expected.xyxy, self.xyxy)
+        overlap = _overlap(expected.xyxy, self.xyxy)
         for i in np.argsort(-expected.score, kind="stable"):
             fits = free & (self.class_id == expected.class_id[i]) & (overlap[i] >= 0.5)
             if not fits.any():
@@ -211,6 +212,14 @@ class Detections(Record):
 
 
 _PARALLEL = ("xyxy", "score", "class_id", "track_id", "masks", "keypoints", "xywhr")
+
+
+def _overlap(a: Float32, b: Float32) -> Float32:
+    """Return the IoU (N, M) of boxes; 1 - the pixels between their edges, where that is more."""
+    apart = np.zeros((len(a), len(b)), np.float32)
+    for side in range(4):
+        np.maximum(apart, np.abs(a[:, None, side] - b[None, :, side]), out=apart)
+    return np.maximum(boxes.iou(a, b), 1 - apart)
 
 
 def _places_apart(a: Detections, b: Detections) -> Iterator[float]:

@@ -24,6 +24,9 @@ _COUNTED_ROWS = 256
 _STRIP_ROWS = 64  # of the source; a strip of a 4K image stays in the cache
 
 
+_LARGE = 0.01
+
+
 class SemanticMap(Record):
     """A class id for each pixel; the map may be of size 0 x 0.
 
@@ -132,12 +135,27 @@ class SemanticMap(Record):
         return cls(class_id)
 
     def difference(self, expected: SemanticMap) -> Difference:
-        """Compare with a recorded map of the same image: ``area`` is the share of other pixels."""
+        """Compare with a recorded map of the same image: ``area`` is the share of other pixels.
+
+        A class that fills a hundredth of either map and has an IoU below 0.5 is without a
+        counterpart: a small object may be lost and change little of the image.
+        """
         if self.size_hw != expected.size_hw:
             return Difference(area=1.0)
         if not self.class_id.size:
             return Difference()
-        return Difference(area=float(np.mean(self.class_id != expected.class_id)))
+        mine, theirs = (np.ravel(one.class_id).astype(np.intp) + 1 for one in (self, expected))
+        same = mine == theirs
+        count = int(max(mine.max(), theirs.max())) + 1
+        ours, others, both = (
+            np.bincount(ids, minlength=count) for ids in (mine, theirs, mine[same])
+        )
+        large = np.maximum(ours, others) >= _LARGE * mine.size
+        lost = large & (both < 0.5 * (ours + others - both))
+        lost[UNSEEN + 1] = False
+        return Difference(
+            area=float(np.mean(~same)), unmatched=(1.0,) * int(np.count_nonzero(lost))
+        )
 
 
 class SemanticScores(Record):

@@ -193,6 +193,16 @@ def test_without_data_only_floats_are_made(tmp_path: Path) -> None:
     assert "accuracy was not measured" in " ".join(found.document["notes"])
 
 
+def test_a_gate_that_nothing_can_fail_is_said(tmp_path: Path) -> None:
+    root = copied_data(tmp_path)
+    for path in (root / "val/labels").iterdir():
+        path.write_text("0 0.01 0.01 0.01 0.01\n")
+    rules = Rules(("fp32",), fused=False)
+    made = convert(order(tmp_path, data=root / "data.yaml", rules=rules))
+    (note,) = [note for note in made.document["notes"] if "proves nothing" in note]
+    assert note.startswith("the source's own map is 0.000: nothing can be lost")
+
+
 def test_the_card_is_measured_on_the_test_split_where_there_is_one(tmp_path: Path) -> None:
     root = copied_data(tmp_path, test="test/images")
     for kind in ("images", "labels"):
@@ -204,6 +214,7 @@ def test_the_card_is_measured_on_the_test_split_where_there_is_one(tmp_path: Pat
     data = made.document["data"]
     assert (data["gate"]["split"], data["card"]["split"]) == ("val", "test")
     assert not any("no test split" in note for note in made.document["notes"])
+    assert not any("proves nothing" in note for note in made.document["notes"])
     with open_bundle(made.path) as bundle:
         card = bundle.manifest.card.measurements
     told = {m.metric: m.data for m in card if m.data}

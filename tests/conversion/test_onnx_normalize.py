@@ -14,7 +14,16 @@ from edgecv.converters import onnx_edit
 from edgecv.converters.artifact import Artifact
 from edgecv.converters.steps import onnx_normalize
 from edgecv.converters.steps.onnx_normalize import normalize
-from edgecv.errors import DependencyMissingError, ParityError, StepError, UsageError
+from edgecv.engines import gather, load_backend
+from edgecv.errors import (
+    DependencyMissingError,
+    ModelLoadError,
+    ParityError,
+    StepError,
+    UsageError,
+)
+from edgecv.types import SessionOptions
+from tests import models
 from tests.conversion.onnx_nets import Net, image, ops, outputs, save
 
 
@@ -185,6 +194,28 @@ def test_constants_become_initializers(tmp_path: Path) -> None:
     net.conv("m", "y", (3, 2))
     made = normalize(save(net.model(["y"]), tmp_path), tmp_path)
     assert "Constant" not in ops(made)
+
+
+@pytest.mark.parametrize("kind", ["as wide", "narrow", "sliced"])
+def test_what_is_gathered_is_cut_to_its_indices(tmp_path: Path, kind: str) -> None:
+    source = models.onnx_classifier(tmp_path / "c.onnx", narrow=kind != "as wide")
+    if kind == "sliced":  # OpenVINO 2026.4 takes such a Slice away, and then refuses the rest
+        net = onnx_edit.Graph.open(source)
+        (picking,) = (node for node in net.nodes if node.op_type == "GatherElements")
+        limits = [net.add_constant(name, np.array([n])) for name, n in (("a", 0), ("b", 2))]
+        net.add("Slice", ["wide", *limits, "last"], "cut", "cut")
+        picking.input[0] = "cut"
+        source = net.save(tmp_path)
+    openvino = load_backend("openvino")
+    if kind != "as wide":
+        with pytest.raises(ModelLoadError, match="GatherElements"):
+            openvino.open_session(gather(source, "openvino"), SessionOptions())
+    made = normalize(Artifact("onnx", (source,)), tmp_path)
+    session = openvino.open_session(gather(made.path, "openvino"), SessionOptions())
+    pixels = np.random.default_rng(0).random((1, 3, 32, 32), np.float32)
+    logits = 4 * pixels.mean(axis=(2, 3))
+    np.testing.assert_allclose(session.run({"x": pixels})["y"], logits, atol=1e-5)
+    assert ("Split" in ops(made)) == (kind != "as wide")
 
 
 def test_a_simplifier_that_breaks_the_graph_is_not_believed(

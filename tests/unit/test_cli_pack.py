@@ -54,6 +54,16 @@ def test_what_the_options_say_is_in_the_manifest(tmp_path: Path) -> None:
     assert said["input"]["pad_value"] == 5
 
 
+def test_an_engine_that_refuses_the_file_is_a_note(tmp_path: Path) -> None:
+    model = models.onnx_classifier(tmp_path / "c.onnx", narrow=True)
+    out = tmp_path / "b.edgecv"
+    ran = pack(model, "-o", out, "--head", "softmax")
+    assert (ran.status, ran.out) == (0, f"{out}: classify (softmax), variants onnxruntime-fp32\n")
+    assert ran.err.startswith(f"note: no variant for openvino: {model}: OpenVINO does not open it")
+    assert "Traceback" not in ran.err
+    assert command("verify", out).status == 0
+
+
 def test_golden_images_may_be_folders_and_globs(tmp_path: Path) -> None:
     classifier = models.onnx_classifier(tmp_path / "classifier.onnx")
     folder = tmp_path / "golden"

@@ -227,7 +227,8 @@ def test_a_head_that_shapes_leave_open() -> None:
     error = caught.value
     assert set(error.candidates) >= {"yolox", "end2end"}
     assert all(name in (error.expected or "") for name in error.candidates)
-    assert error.remedy == f"name it: --head {error.candidates[0]}"
+    named = [f"--head {name}" for name in error.candidates]
+    assert error.remedy == f"name it: {' or '.join(named)}", "none is likelier than another"
     assert "y float32[1,3549,6]" in error.message
     # Naming any of them resolves it.
     for name in error.candidates:
@@ -320,6 +321,20 @@ def test_a_head_named_for_outputs_that_look_different_is_noted() -> None:
     assert tell().notes == ()
 
 
+def test_rare_shapes_are_not_noted_where_the_labels_are_as_many_as_the_classes() -> None:
+    # Nobody's usual numbers: poses of 6 points in 2 classes, oriented boxes of 3.
+    for task, channels, count, more in (
+        ("pose", 4 + 2 + 6 * 3, 2, {"kpt_shape": [6, 3]}),
+        ("obb", 4 + 3 + 1, 3, {}),
+    ):
+        output = TensorSpec("y", (1, channels, 3549), "float32")
+        names = [f"kind {i}" for i in range(count)]
+        said = tell(output, metadata=ultralytics(task=task, names=names, **more))
+        assert (said.task, said.notes) == (task, ())
+    (note,) = tell(output, head="yolo_obb").notes
+    assert note.endswith("does not look like an output of head yolo_obb"), "nobody counted"
+
+
 @pytest.mark.parametrize(
     ("output", "count"),
     [(YOLOX, 80), (YOLO, 80), (CLASSES, 1000), (TensorSpec("y", (1, 85, 26, 26), "float32"), 80)],
@@ -362,7 +377,10 @@ def test_backends_go_by_suffix() -> None:
     assert backends_for(Path("m.xml")) == ("openvino",)
     assert backends_for(Path("m.tflite")) == ("litert",)
     assert backends_for(Path("m.null.json")) == ("null",)
-    with pytest.raises(UsageError, match=r"m\.pt: no backend opens .*\.onnx.*got '\.pt'"):
+    with pytest.raises(UsageError, match="no backend opens") as caught:
+        backends_for(Path("m.tar.xz"))
+    assert caught.value.remedy == "make a bundle of it with edgecv pack"
+    with pytest.raises(UsageError, match=r"m\.pt: no backend opens .*\.onnx.*got '\.pt'$"):
         backends_for(Path("m.pt"))
 
 

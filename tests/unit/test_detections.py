@@ -62,6 +62,18 @@ def test_json_keeps_everything():
     assert difference.area == 0
 
 
+def test_boxes_that_were_clipped_to_a_line_or_a_point_are_found_again():
+    xyxy = np.array([[0, 0, 0, 421.823], [7, 9, 7, 9], [40, 3, 60, 8]], np.float32)
+    thin = Detections(xyxy, np.array([0.9, 0.8, 0.7], np.float32), np.zeros(3, np.int32))
+    back = Detections.from_json(thin.to_json(()))
+    assert back.difference(thin).unmatched == ()
+    moved = xyxy.copy()
+    moved[0, 1] = 3
+    difference = thin.replace(xyxy=moved).difference(thin)
+    assert difference.unmatched == pytest.approx((0.9, 0.9))
+    assert Detections().difference(thin).unmatched == pytest.approx((0.9, 0.8, 0.7))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

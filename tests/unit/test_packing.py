@@ -216,6 +216,26 @@ def test_what_cannot_be_packed(tmp_path: Path, detector: Path) -> None:
     assert not out.exists()
 
 
+def test_an_engine_that_refuses_a_file_is_left_out_with_a_note(tmp_path: Path) -> None:
+    model = models.onnx_classifier(tmp_path / "narrow.onnx", narrow=True)
+    hints, notes = Hints(head="softmax"), []
+    with made(tmp_path / "b", model, hints=hints, note=notes.append) as bundle:
+        assert [v.backend for v in bundle.manifest.variants] == ["onnxruntime"]
+    (note,) = notes
+    assert note.startswith("no variant for openvino: ")
+    assert "narrow.onnx: OpenVINO does not open it" in note
+    assert "GatherElements" in note
+    # Not where it was asked for, nor where nothing would be left.
+    for wanted in (["openvino"], ["onnxruntime", "openvino"]):
+        with pytest.raises(ModelLoadError, match="OpenVINO does not open it"):
+            made(tmp_path / "c", model, hints=hints, backends=wanted)
+    model.write_bytes(b"garbage")
+    with pytest.raises(ModelLoadError, match=r"narrow\.onnx"):
+        made(tmp_path / "c", model, hints=hints, note=notes.append)
+    assert len(notes) == 1
+    assert not (tmp_path / "c").exists()
+
+
 def test_bad_golden_images_leave_nothing_behind(tmp_path: Path, detector: Path) -> None:
     text = tmp_path / "text.png"
     text.write_text("not an image")

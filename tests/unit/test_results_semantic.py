@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecv.geometry import Geometry, plan
+from edgecv.results import Difference
 from edgecv.results.semantic import UNSEEN, SemanticMap, SemanticScores
 from edgecv.types import Array
 
@@ -121,6 +122,22 @@ def test_difference_is_the_share_of_other_pixels():
     a, b = class_map([[0, 1], [1, 1]]), class_map([[0, 1], [1, 2]])
     assert a.difference(b).area == 0.25
     assert a.difference(class_map([[0]])).area == 1.0
+    assert a.difference(a) == Difference()
+
+
+def test_a_class_that_is_lost_has_no_counterpart():
+    ids = np.zeros((40, 50), np.int16)
+    ids[:5, :10] = 7
+    ids[39, :3] = 4  # a speckle
+    ids[20] = UNSEEN
+    whole, without = SemanticMap(ids), SemanticMap(np.where(ids > 0, 0, ids).astype(np.int16))
+    moved = SemanticMap(np.roll(ids, 2, axis=1))
+    for a, b in ((whole, without), (without, whole)):
+        difference = a.difference(b)
+        assert difference.unmatched == (1.0,)
+        assert difference.area == pytest.approx(53 / 2000)
+    assert moved.difference(whole).unmatched == (), "an IoU of 2 / 3"
+    assert SemanticMap(np.roll(ids, 6, axis=1)).difference(whole).unmatched == (1.0,)
 
 
 def test_another_type_or_shape_is_refused():

@@ -147,6 +147,16 @@ def test_a_detection_next_to_the_threshold_may_go(altered: Callable[..., Path]) 
     assert not verify(clear).ok
 
 
+def test_a_raised_threshold(altered: Callable[..., Path]) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["head"]["options"]["confidence"] = 0.99
+
+    report = verify(altered(change))
+    failed = [check for check in report.checks if check.status == "failed"]
+    assert {check.image for check in failed} == {"golden/000.png"}, "the other shows nothing"
+    assert {check.reason for check in failed} == {"2 without a counterpart"}
+
+
 def test_an_altered_class(altered: Callable[..., Path]) -> None:
     def swap(manifest: dict[str, Any]) -> None:
         items = first(manifest)["classes"]
@@ -154,6 +164,7 @@ def test_an_altered_class(altered: Callable[..., Path]) -> None:
 
     report = verify(altered(swap, "c"))
     assert [check.status for check in report.checks] == ["failed"]
+    assert report.note == "", "it was compared"
 
 
 @pytest.mark.parametrize(

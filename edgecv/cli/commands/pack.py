@@ -93,6 +93,7 @@ def command(
         version=version,
         trusted=trusted,
         overwrite=force,
+        note=lambda text: click.echo(f"note: {text}", err=True),
     )
     with open_bundle(written) as bundle:
         manifest = bundle.manifest
