@@ -57,7 +57,7 @@ class Wheel(Record, kw_only=True):
             return f"not for {architecture}"
         if min(needed) > _numbers(system.glibc):
             major, minor = min(needed)
-            return f"needs glibc {major}.{minor}, {system.os} has {system.glibc}"
+            return f"needs glibc {major}.{minor}, and there is {system.glibc}"
         return None
 
 
