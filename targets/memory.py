@@ -1,9 +1,10 @@
 """Estimate what a model takes at its peak, without running it.
 
-The figure is ``engine + 3 * model bytes + 48 bytes * input elements``. It was fitted on x86-64 with
-two threads: peak resident memory of a process that opened one of 20 public models of 0.2 to 5 MB
-(YOLOX-nano, NanoDet, FastestDet, UltraFace, MobileNet, DeepLab, MoveNet, ...) with ONNX Runtime 1.32,
-OpenVINO 2026.4 or LiteRT 2.3 and ran it three times. All lay between 12 % below and 4 % above it.
+The figure is ``engine + 3 * model bytes + 48 bytes * input elements``. It was fitted on x86-64, two
+threads, to the peak resident memory of 22 processes, each of which opened one of 15 models of 0.2
+to 5 MB (NanoDet, YOLOX-nano, FastestDet, UltraFace, MobileNet, DeepLab, MoveNet, ...) with ONNX
+Runtime 1.32, OpenVINO 2026.4 or LiteRT 2.3 and ran it three times; what `edgecv.load` takes besides
+was measured with one model and added. The measured peaks were 11 % below to 2 % above the figure.
 Larger models are an extrapolation, and Arm was not measured.
 """
 

@@ -181,9 +181,7 @@ def _extras(manifest: Manifest) -> dict[str, str | None]:
     }
 
 
-def _chosen_parts(
-    wheels: Table, extras: Mapping[str, str | None]
-) -> dict[str, tuple[str, ...]]:
+def _chosen_parts(wheels: Table, extras: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
     wanted = dict.fromkeys(extra for extra in extras.values() if extra)
     return {extra: wheels.extras.get(extra, ()) for extra in wanted}
 
@@ -265,7 +263,7 @@ def _refusals(variant: Variant, target: Target, missing: Mapping[str, str]) -> l
         return [*found, f"nothing is known about {backend.ENGINE} there"]
     if not engine.runs:
         found.append(f"{backend.ENGINE} does not run there: {engine.reason}")
-    elif backend.EXTRA in missing:
+    elif backend.EXTRA is not None and backend.EXTRA in missing:
         found.append(missing[backend.EXTRA])
     lacking = backend.lacks(variant.precision, target.cpu.features)
     impossible = [

@@ -242,8 +242,9 @@ def validate(raw: dict[str, Any], name: str) -> Target:
                 where=f"{where}: engines.{backend}.reason",
                 got=repr(engine.reason),
             )
-    for i, item in enumerate((*target.precisions, *target.avoid)):
-        for backend in item.backends:
+    meant = [item.backends for item in target.precisions] + [item.backends for item in target.avoid]
+    for i, backends in enumerate(meant):
+        for backend in backends:
             if backend not in target.engines:
                 raise TargetError(
                     "nothing is said about this engine",

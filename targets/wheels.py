@@ -110,7 +110,7 @@ def table() -> Table:
 
 
 def platform_tags(architecture: str, system: System) -> tuple[str, ...]:
-    """List the platform tags that a system takes, newest first, as ``pip --platform`` wants them."""
+    """List the platform tags that a system takes, newest first; ``pip --platform`` wants them."""
     _, minor = _numbers(system.glibc)
     tags = []
     for number in range(minor, _FIRST_GLIBC[architecture] - 1, -1):

@@ -132,4 +132,3 @@ def _watts(watts: Watts) -> str:
     if watts.watts is None:
         return f"unknown: {watts.reason}"
     return f"{_figure(watts)} W: {watts.basis}"
-
