@@ -49,10 +49,9 @@ class Wheel(Record, kw_only=True):
             return f"not for Python {system.python}"
         if platforms == "any":
             return None
-        needed = []
-        for tag in platforms.split("."):
-            if tag.endswith(f"_{architecture}"):
-                needed.append(_glibc(tag.removesuffix(f"_{architecture}")))
+        end = f"_{architecture}"
+        tags = [tag.removesuffix(end) for tag in platforms.split(".") if tag.endswith(end)]
+        needed = [glibc for glibc in map(_glibc, tags) if glibc is not None]
         if not needed:
             return f"not for {architecture}"
         if min(needed) > _numbers(system.glibc):
@@ -125,14 +124,16 @@ def _python_fits(tag: str, abi: str, mine: tuple[int, ...]) -> bool:
     if not tag.startswith("cp3"):
         return False
     built = (3, int(tag[3:]))
-    return built <= mine if abi == "abi3" else built == mine
+    # Other ABIs, such as cp313t, are of interpreters that no system here brings.
+    return built <= mine if abi == "abi3" else built == mine and abi in (tag, "none")
 
 
-def _glibc(name: str) -> tuple[int, ...]:
+def _glibc(name: str) -> tuple[int, ...] | None:
+    """Return the glibc that a platform asks for; None for one of another C library."""
     if name in _OLD:
         return _OLD[name]
     words = name.split("_")
-    return (int(words[1]), int(words[2])) if words[0] == "manylinux" else (99, 0)
+    return (int(words[1]), int(words[2])) if words[0] == "manylinux" else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:
