@@ -138,3 +138,8 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 
 def test_this_machine_is_read_by_default() -> None:
     assert targets.detect().facts.architecture
+
+
+def test_compatible_decides_where_the_names_differ(tmp_path: Path) -> None:
+    files = {**PI4, "proc/device-tree/compatible": "vendor,clone\0brcm,bcm2711\0"}
+    assert targets.detect(write(tmp_path, files)).target == "aarch64"
