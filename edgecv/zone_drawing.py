@@ -35,8 +35,9 @@ def draw_zones(image: Image, zones: Zones | None = None, lines: Lines | None = N
         for z, (name, count) in enumerate(zones.counts.items()):
             cv2.polylines(canvas, [corners[z]], True, color_of(z), thickness, cv2.LINE_AA)
             text = f"{name}: {count.occupancy} inside, {count.entries} in, {count.exits} out"
-            left, top = corners[z][corners[z].sum(axis=1).argmin()]
-            write(canvas, text, (int(left), int(top)), color_of(z), scale, thickness)
+            # In the lower left corner: heads, and the labels of boxes, are above.
+            left, low = corners[z][(corners[z] @ [-1, 1]).argmax()]
+            write(canvas, text, (int(left), int(low)), color_of(z), scale, thickness)
     if lines is not None:
         shift = 0 if zones is None else len(zones.specs)
         for k, (name, total) in enumerate(lines.counts.items()):

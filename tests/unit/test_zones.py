@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from edgecv.drawing import color_of
 from edgecv.errors import UsageError
 from edgecv.lines import Lines
 from edgecv.results.detections import Detections
@@ -236,3 +237,12 @@ def test_drawing_shows_zones_lines_and_counts() -> None:
 def test_line_spec_is_a_record() -> None:
     spec = LineSpec(name="a", start=(0, 0), end=(1, 0))
     assert spec.replace(margin=0.2).margin == 0.2
+
+
+def test_the_count_of_a_zone_stands_in_its_lower_left_corner() -> None:
+    zone = {"name": "a", "points": [[100, 40], [240, 40], [280, 180], [60, 180]]}
+    zones = Zones(ZoneConfig.parse({"zones": [zone]}).zones)
+    drawn = draw_zones(np.full((200, 300, 3), 128, np.uint8), zones)
+    plate = (drawn == color_of(0)).all(axis=2)
+    assert plate[168:178, 60:120].mean() > 0.4
+    assert plate[25:38].sum() == 0, "nothing stands on the upper edge, where heads are"
