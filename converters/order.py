@@ -94,7 +94,8 @@ class Order:
         for path in (self.data, self.calibration, *self.golden):
             if path is not None and not path.exists():
                 raise UsageError("no such file or folder", where=str(path))
-        reduced = set(self.rules.precisions) - {"fp32"}
+        tried = {p for wanted in self.formats for p in self.rules_for(wanted).precisions}
+        reduced = tried - {"fp32"}
         if self.data is None and reduced and not self.rules.ship:
             raise UsageError(
                 f"no data to prove {', '.join(sorted(reduced))} with",

@@ -31,6 +31,15 @@ def test_a_conversion_for_a_board(tmp_path: Path) -> None:
     assert "note: made for rpi4" in command("report", tmp_path / "d.edgecv").out
 
 
+def test_what_is_left_out_needs_no_proof(tmp_path: Path) -> None:
+    words = ("--to", "onnx", "--precision", "fp32,fp16", "--no-fused", "--head", "yolo")
+    source = DIGITS / "digits.onnx"
+    ran = command("convert", source, "-o", tmp_path / "d", *words)
+    assert "no data to prove fp16 with" in ran.err
+    ran = command("convert", source, "-o", tmp_path / "d", *words, "--target", "rpi4")
+    assert ran.status == 0, ran.err
+
+
 def test_what_makes_no_sense_there_is_refused_at_once(tmp_path: Path) -> None:
     asked = ("--to", "openvino", "--precision", "bf16")
     source = DIGITS / "digits.onnx"
