@@ -142,10 +142,17 @@ def _misfit(target: Target, facts: Facts) -> str | None:
         return f"the CPU has {', '.join(extra)}"
     if probe.virtual is not None and probe.virtual != ("hypervisor" in flags):
         return "not a virtual machine" if probe.virtual else "a virtual machine"
-    limit = probe.memory_max_mib
-    if limit is not None and facts.memory_mib is not None and facts.memory_mib > limit:
-        return f"{facts.memory_mib} MiB of memory, and it has at most {limit}"
+    # A board that says its name is believed: larger ones are sold later, and emulators show the
+    # memory of their host.
+    if not named and _excess(target, facts):
+        return f"{facts.memory_mib} MiB of memory, and it has at most {probe.memory_max_mib}"
     return None
+
+
+def _excess(target: Target, facts: Facts) -> bool:
+    """Tell whether there is more memory than such a machine is known to have."""
+    limit = target.probe.memory_max_mib
+    return limit is not None and facts.memory_mib is not None and facts.memory_mib > limit
 
 
 def _compatible(target: Target, facts: Facts) -> str | None:
@@ -181,7 +188,8 @@ def _evidence(target: Target, facts: Facts) -> Iterator[tuple[int, str]]:
     if probe.virtual:
         yield 1, "the CPU says that it is a virtual machine's"
     if probe.memory_max_mib is not None and facts.memory_mib is not None:
-        yield 0, f"{facts.memory_mib} MiB of memory"
+        known = f", though none with more than {probe.memory_max_mib} is known"
+        yield 0, f"{facts.memory_mib} MiB of memory{known if _excess(target, facts) else ''}"
     yield 0, f"the architecture is {target.cpu.architecture}"
 
 

@@ -165,7 +165,7 @@ class Probe(Record, kw_only=True):
         flags_any: CPU flags, one of which is there.
         flags_none: CPU flags, none of which is there.
         virtual: the CPU says that it belongs to a virtual machine.
-        memory_max_mib: no such board has more.
+        memory_max_mib: no such machine is known to have more; only a remark where it has a name.
     """
 
     compatible: tuple[Text, ...] = ()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgecv import targets
-from edgecv.targets.detection import read_facts
+from edgecv.targets.detection import choose, read_facts
 from tests import machines
 from tests.machines import A53, A72, A76, AMX, BF16, MACHINES, VNNI, X86, write
 
@@ -89,9 +89,20 @@ def test_a_name_that_the_cpu_contradicts_is_not_believed(tmp_path: Path) -> None
 
 
 def test_more_memory_than_such_a_board_has(tmp_path: Path) -> None:
+    """As in an emulator, which shows its host's."""
     files = {**MACHINES["rpi-zero-2w"], "proc/meminfo": machines.memory(1_000_000)}
     found = targets.detect(write(tmp_path, files))
-    assert found.others["rpi-zero-2w"] == "977 MiB of memory, and it has at most 512"
+    assert found.target == "rpi-zero-2w"
+    assert "977 MiB of memory, though none with more than 512 is known" in found.why
+
+
+def test_memory_tells_machines_without_a_name_apart(tmp_path: Path) -> None:
+    facts = read_facts(write(tmp_path, MACHINES["cloud-vm"]))
+    target = targets.load("cloud-vm")
+    small = target.replace(probe=target.probe.replace(memory_max_mib=4096))
+    found = choose(facts, [small])
+    assert found.target is None
+    assert found.others == {"cloud-vm": "7715 MiB of memory, and it has at most 4096"}
 
 
 def test_a_32_bit_system_on_a_64_bit_board(tmp_path: Path) -> None:
