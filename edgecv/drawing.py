@@ -44,13 +44,17 @@ def color_of(class_id: int) -> Color:
 
 
 def draw(image: Image, result: Result) -> Image:
-    """Return a copy of an image with its result drawn on it.
+    """Return a copy of an image with its result, and the zones and lines it counts in, drawn on it.
 
     Args:
         image: (H, W, 3) uint8 BGR, the one that the result is about.
         result: in source pixels.
     """
     canvas = image.copy()
+    if result.places is not None:
+        from edgecv import zone_drawing
+
+        zone_drawing.draw_places(canvas, result.places, result.counts or {})
     if isinstance(result.value, Detections):
         _draw_detections(canvas, result.value, result)
     elif isinstance(result.value, Classes):
