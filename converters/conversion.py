@@ -102,7 +102,9 @@ def _carry_out(order: Order, workspace: Workspace) -> Conversion:
         fused=order.rules.fused,
     )
     trials = [
-        trial for wanted in order.formats for trial in Ladder(judge, wanted, order.rules).climb()
+        trial
+        for wanted in order.formats
+        for trial in Ladder(judge, wanted, order.rules_for(wanted)).climb()
     ]
     shipped = [trial for trial in trials if trial.shipped]
     if not shipped:

@@ -92,7 +92,8 @@ def document(
         else "not needed: no rung left single layers in float"
         if judge.damages is None
         else "there is no ONNX graph to measure it on, or nothing to calibrate with",
-        "notes": [*source.notes, *_notes(judge, trials, card_data)],
+        "target": order.target,
+        "notes": [*order.notes, *source.notes, *_notes(judge, trials, card_data)],
     }
 
 

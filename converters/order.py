@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgecv.bundle import SUFFIX
@@ -15,6 +15,7 @@ from edgecv.converters.source import Request
 from edgecv.converters.workspace import Workspace
 from edgecv.errors import UsageError
 from edgecv.hints import Hints
+from edgecv.types import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ class Order:
         overwrite: replace an existing archive.
         name: of the model; None takes the source's own.
         version: of the model, the maker's own.
+        target: that the conversion is for; it is only recorded.
+        excluded: pairs of a format and a precision that is not tried in it.
+        notes: that the document repeats.
     """
 
     request: Request
@@ -56,6 +60,14 @@ class Order:
     overwrite: bool = False
     name: str | None = None
     version: str = "1"
+    target: str | None = None
+    excluded: tuple[tuple[Format, Precision], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def rules_for(self, wanted: Format) -> Rules:
+        """Return the rules for one format: without the precisions that are excluded in it."""
+        left = (p for p in self.rules.precisions if (wanted, p) not in self.excluded)
+        return replace(self.rules, precisions=tuple(left))
 
     def workspace(
         self, progress: Callable[[str], None] | None
@@ -82,7 +94,8 @@ class Order:
         for path in (self.data, self.calibration, *self.golden):
             if path is not None and not path.exists():
                 raise UsageError("no such file or folder", where=str(path))
-        reduced = set(self.rules.precisions) - {"fp32"}
+        tried = {p for wanted in self.formats for p in self.rules_for(wanted).precisions}
+        reduced = tried - {"fp32"}
         if self.data is None and reduced and not self.rules.ship:
             raise UsageError(
                 f"no data to prove {', '.join(sorted(reduced))} with",

@@ -25,6 +25,7 @@
     │   │   └── UntrustedPickleError    a pickle that was not declared to be trusted
     │   ├── StepError               a conversion step that failed
     │   └── ParityError             a converted model that does not do what its source does
+    ├── TargetError             the description of a board breaks its schema
     └── DependencyMissingError  an optional library that an extra brings
 
 Each says what is wrong, where, what was expected, what came instead and what to do about it.
@@ -183,6 +184,10 @@ class StepError(ConversionError):
 
 class ParityError(ConversionError):
     """A converted model's outputs are not those of its source."""
+
+
+class TargetError(EdgecvError):
+    """The description of a board breaks its schema."""
 
 
 class DependencyMissingError(EdgecvError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -257,10 +257,12 @@ class Backend(Protocol):
     def version(self) -> str | None:
         """Version of the installed engine, or None; must not import the engine."""
 
-    def lacks(self, precision: str) -> str | None:
-        """Say what this machine lacks for a precision; None where it can, or nobody knows yet.
+    def lacks(self, precision: str, features: Sequence[str] | None = None) -> str | None:
+        """Say what a CPU lacks for a precision; None where it can, or nobody knows yet.
 
-        Must not import the engine: it decides which variant of a bundle is opened at all.
+        `features` are those of another machine, as `edgecv.host.cpu_features` names them; None
+        means this one. Must not import the engine: it decides which variant of a bundle is opened
+        at all.
         """
 
     def companions(self, path: Path) -> tuple[Path, ...]:

@@ -220,6 +220,7 @@ class Conversion(Record, kw_only=True):
         parity: of the steps.
         sensitivity: of the layers, or null.
         sensitivity_reason: why it is null.
+        target: that it was made for, or null; nothing was measured there.
         notes: what else a reader should know.
     """
 
@@ -238,6 +239,7 @@ class Conversion(Record, kw_only=True):
     parity: tuple[Parity, ...] = ()
     sensitivity: tuple[Sensitivity, ...] | None = None
     sensitivity_reason: str | None = None
+    target: str | None = None
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:

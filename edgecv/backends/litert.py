@@ -61,9 +61,9 @@ def version() -> str | None:
     return None if found is None else found[1]
 
 
-def lacks(precision: str) -> str | None:
+def lacks(precision: str, features: Sequence[str] | None = None) -> str | None:
     """Return None: the file alone decides."""
-    del precision
+    del precision, features
     return None
 
 

@@ -16,7 +16,7 @@ tensor, and is reported only.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,9 @@ def version() -> str | None:
     return "1"
 
 
-def lacks(precision: str) -> str | None:
+def lacks(precision: str, features: Sequence[str] | None = None) -> str | None:
     """Return None: the file alone decides."""
-    del precision
+    del precision, features
     return None
 
 

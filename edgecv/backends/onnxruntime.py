@@ -10,7 +10,7 @@ off. With one thread there is no pool: each caller computes by itself.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +60,9 @@ def version() -> str | None:
     return None if found is None else found[1]
 
 
-def lacks(precision: str) -> str | None:
+def lacks(precision: str, features: Sequence[str] | None = None) -> str | None:
     """Return None: the file alone decides."""
-    del precision
+    del precision, features
     return None
 
 

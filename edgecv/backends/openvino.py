@@ -59,9 +59,10 @@ def version() -> str | None:
     return None if found is None else found[1]
 
 
-def lacks(precision: str) -> str | None:
+def lacks(precision: str, features: Sequence[str] | None = None) -> str | None:
     """Say that the CPU has no instructions for a reduced float precision."""
-    needed, found = _FEATURES.get(precision, ()), host.cpu_features()
+    needed = _FEATURES.get(precision, ())
+    found = host.cpu_features() if features is None else features
     if not needed or found is None or set(needed) & set(found):
         return None
     return f"this CPU does not compute in {precision}"

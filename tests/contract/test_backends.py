@@ -432,3 +432,17 @@ def test_what_a_machine_lacks_is_told_without_the_engine(backend: str) -> None:
     for precision in ("fp16", "bf16"):
         told = module.lacks(precision)
         assert told is None or precision in told
+
+
+@pytest.mark.parametrize("backend", plugins.names("backends"))
+def test_what_another_machine_lacks_depends_on_its_features_alone(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = load_backend(backend)
+    best = ("asimdhp", "amx_bf16", "amx_fp16", "avx512_bf16")
+    for here in ((), best, None):
+        monkeypatch.setattr("edgecv.host.cpu_features", lambda here=here: here)
+        for precision in ("fp32", "fp16", "bf16", "int8"):
+            assert module.lacks(precision, best) is None
+            told = module.lacks(precision, ())
+            assert (told is not None) == (backend == "openvino" and precision in ("fp16", "bf16"))

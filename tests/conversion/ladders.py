@@ -121,6 +121,7 @@ def yolox() -> dict[str, Any]:
         ],
         "sensitivity": layers,
         "sensitivity_reason": None,
+        "target": "rpi4",
         "notes": ["5 calibration images were too small and were left out"],
     }  # fmt: skip
 
@@ -142,6 +143,7 @@ def classifier() -> dict[str, Any]:
         "parity": [],
         "sensitivity": None,
         "sensitivity_reason": "no calibration images",
+        "target": None,
         "notes": [],
     }
 

@@ -30,8 +30,8 @@ EDGECV = [sys.executable, "-m", "edgecv"]
 
 def test_the_commands_are_those_of_the_folder() -> None:
     assert set(COMMANDS) == {
-        "bench", "convert", "doctor", "eval", "export-metadata", "gallery", "info", "pack",
-        "predict", "report", "stream", "verify",
+        "bench", "bundle-wheels", "convert", "doctor", "eval", "export-metadata", "gallery", "info",
+        "pack", "plan", "predict", "report", "stream", "targets", "verify",
     }  # fmt: skip
     assert tuple(cli.list_commands(None)) == COMMANDS  # type: ignore[arg-type]
 

@@ -62,6 +62,11 @@ def _words(choices: tuple[str, ...]) -> Any:
     help="Precisions that may be tried.",
 )
 @click.option(
+    "--target",
+    "board",
+    help="Leave out what makes no sense there; see `edgecv targets`. Speeds are measured here.",
+)
+@click.option(
     "--data",
     type=click.Path(path_type=Path),
     help="Data set with labels; its split `train` calibrates, `val` decides, and `test`, "
@@ -166,6 +171,7 @@ def command(
     target: Path,
     formats: tuple[str, ...],
     precisions: tuple[str, ...],
+    board: str | None,
     data: Path | None,
     split: str,
     calibration: Path | None,
@@ -212,6 +218,7 @@ def command(
     output.check_target(json_target, [target, *(path for path in (data,) if path)])
     if html is not None:
         page.check_target(html, overwrite=force)
+    formats, excluded, notes = _narrow(board, formats, precisions)
     order = Order(
         request=Request(source, input_hw, architecture, trust_pickle),
         output=target,
@@ -229,8 +236,13 @@ def command(
         overwrite=force,
         name=name,
         version=version,
+        target=board,
+        excluded=excluded,  # type: ignore[arg-type]
+        notes=notes,
     )
     err = output.console(stderr=True)
+    for note in notes:
+        err.print(note)
     if graphs_only:
         proven = convert_graphs(order, progress=lambda line: err.print(line))
         output.write_json(json_target, proven.document)
@@ -240,6 +252,21 @@ def command(
     made = convert(order, progress=lambda line: err.print(line))
     output.write_json(json_target, made.document)
     _show(made, json_target, html, force)
+
+
+def _narrow(
+    board: str | None, formats: tuple[str, ...], precisions: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Leave out what makes no sense on a target: formats, (format, precision) pairs, notes."""
+    if board is None:
+        return formats, (), ()
+    from edgecv import targets
+    from edgecv.converters.artifact import BACKENDS
+    from edgecv.targets.narrowing import narrow
+
+    left = narrow(targets.load(board), BACKENDS, formats, precisions)  # type: ignore[arg-type]
+    told = f"made for {board}; every speed was measured on this machine, not there"
+    return left.formats, left.excluded, (told, *left.notes)
 
 
 def _show(made: Conversion, json_target: str | None, html: Path | None, force: bool) -> None:
