@@ -51,7 +51,7 @@ def replay(bundle: Path, inputs: Path, out: Path) -> dict[str, Any]:
 
 
 def prepared(bundle: Path, inputs: Path, count: int = 1) -> None:
-    """Write what each variant is fed with for the first golden images, as arrays ``0``, ``1`` ..."""
+    """Write what each variant is fed with for the first golden images, as arrays by number."""
     inputs.mkdir(parents=True)
     with edgecv.open_bundle(bundle) as opened:
         images = [bytes(opened.read(golden.image)) for golden in opened.manifest.golden[:count]]

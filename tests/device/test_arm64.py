@@ -1,4 +1,4 @@
-"""Bundles made here, on the arm64 Python of ``scripts/arm64``: a Raspberry Pi 4's core and a Pi 5's.
+"""Bundles made here, on the arm64 Python of ``scripts/arm64``: cores of a Raspberry Pi 4 and 5.
 
 ``make arm64`` runs this. What runs there is `on_board`; everything is compared here.
 """
