@@ -150,9 +150,10 @@ class Lines:
         pairs = zip(self.specs, self._counts, strict=True)
         return {spec.name: LineCount(*numbers) for spec, numbers in pairs}
 
-    def ends(self, line: int) -> Array:
-        """Return start and end (2, 2) float64 of a line, in pixels."""
-        return self._ends[line]
+    @property
+    def ends(self) -> dict[str, Array]:
+        """Start and end (2, 2) float64 x, y of each line in pixels, by name."""
+        return {spec.name: self._ends[k] for k, spec in enumerate(self.specs)}
 
     def to_json(self) -> dict[str, Any]:
         """Make ``{name: {in, out}}``."""

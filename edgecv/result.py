@@ -10,6 +10,7 @@ from edgecv.head import HeadResult
 from edgecv.record import Record
 from edgecv.results.classes import Classes
 from edgecv.results.detections import Detections
+from edgecv.types import Array
 
 if TYPE_CHECKING:
     from edgecv.results.anomaly import AnomalyMap
@@ -38,6 +39,18 @@ class Timings(Record):
     total: float
 
 
+class Places(Record):
+    """Where the zones and lines lie that a stream watches, in source pixels.
+
+    Attributes:
+        zones: name -> corners (K, 2) float64 x, y.
+        lines: name -> start and end (2, 2) float64 x, y.
+    """
+
+    zones: Mapping[str, Array]
+    lines: Mapping[str, Array]
+
+
 class Result(Record):
     """A result in source pixels.
 
@@ -50,6 +63,7 @@ class Result(Record):
         counts: of zones and lines in a stream that watches any: ``{"zones": {name: {occupancy,
             entries, exits}}, "lines": {name: {in, out}}, "events": [...]}``; else None. Stream,
             index and time of a frame are the `Frame`'s, and sinks write both.
+        places: where these zones and lines lie, for whoever draws the result; not written as JSON.
     """
 
     value: HeadResult
@@ -58,6 +72,7 @@ class Result(Record):
     labels: Sequence[str]
     timings_ms: Timings
     counts: Mapping[str, Any] | None = None
+    places: Places | None = None
 
     @property
     def detections(self) -> Detections:

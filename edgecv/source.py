@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, get_args, get_type_hints
 
 from edgecv import plugins
@@ -141,8 +142,10 @@ def _kind_of(address: Address) -> str:
             got=", ".join(found),
             remedy=f"name one, such as kind={found[0]!r}",
         )
+    nowhere = isinstance(address, str) and ":" not in address and not Path(address).exists()
+    unknown = "no kind of source recognises the address"
     raise UsageError(
-        "no kind of source recognises the address",
+        f"no such file or folder, and {unknown}" if nowhere else unknown,
         where=where or "''",
         expected=f"one of {', '.join(plugins.names('sources'))}",
         remedy="check that the file is there, or name the kind",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from edgecv.errors import UsageError
 from edgecv.lines import Lines
 from edgecv.motion_gate import MotionGate, MotionGateOptions
+from edgecv.result import Places
 from edgecv.results.detections import Detections
 from edgecv.types import Frame
 from edgecv.zone_config import ZoneConfig
@@ -55,8 +56,8 @@ class MotionGates:
 class ZoneWatch:
     """A hook for a pipeline: counts in the zones and over the lines of each stream.
 
-    The result gets `edgecv.result.Result.counts`. Every stream has the same zones, and numbers of
-    its own.
+    The result gets `edgecv.result.Result.counts` and `places`. Every stream has the same zones, and
+    numbers of its own.
     """
 
     def __init__(self, config: ZoneConfig) -> None:
@@ -78,7 +79,7 @@ class ZoneWatch:
             )
         counters = self._places.of(frame, lambda: _Counters(self.config))
         said = counters.update(result.value, frame.timestamp_s, result.source_hw)
-        return result.replace(counts=said)
+        return result.replace(counts=said, places=counters.places)
 
     def totals(self) -> dict[str, dict[str, Any]]:
         """Return stream -> ``{"zones": {...}, "lines": {...}}``, as of the last frame of each."""
@@ -108,10 +109,11 @@ class _Counters:
             self._size_hw = size_hw
             self._zones = Zones(self._config.zones, size_hw)
             self._lines = Lines(self._config.lines, size_hw)
+            self.places = Places(self._zones.polygons, self._lines.ends)
         events: list[Any] = list(self._zones.update(detections, timestamp_s))
         if self._config.lines:
             events += self._lines.update(detections, timestamp_s)
-        return {**self.totals(), "events": [event.to_dict() for event in events]}
+        return {**self.totals(), "events": [_said(event) for event in events]}
 
     def totals(self) -> dict[str, Any]:
         now = {"zones": self._zones.to_json(), "lines": self._lines.to_json()}
@@ -121,3 +123,9 @@ class _Counters:
                     if key != "occupancy":
                         now[kind][name][key] += value
         return now
+
+
+def _said(event: Any) -> dict[str, Any]:
+    """Make a JSON object of an event, its times with six decimals as those of frames."""
+    facts: dict[str, Any] = event.to_dict()
+    return {key: round(v, 6) if isinstance(v, float) else v for key, v in facts.items()}

@@ -167,9 +167,10 @@ class Zones:
         visits = self._visits[names.index(zone)]
         return {track: visit.seen_s - visit.since_s for track, visit in visits.items()}
 
-    def polygon(self, zone: int) -> Array:
-        """Return the corners (K, 2) float64 of a zone, in pixels."""
-        return self._polygons[zone]
+    @property
+    def polygons(self) -> dict[str, Array]:
+        """The corners (K, 2) float64 x, y of each zone in pixels, by name."""
+        return {spec.name: self._polygons[z] for z, spec in enumerate(self.specs)}
 
     def to_json(self) -> dict[str, Any]:
         """Make ``{name: {occupancy, entries, exits}}``."""

@@ -16,7 +16,7 @@ LABELS = ("red", "green")
 def frame(index: int = 0, hw: tuple[int, int] = (48, 64), **more: Any) -> Frame:
     """Make a grey frame that gets brighter with its index."""
     image = np.full((*hw, 3), 40 + 10 * index % 200, np.uint8)
-    return Frame(image, index, index / 10, **{"stream": "door", "epoch": 0, **more})
+    return Frame(image, index, **{"timestamp_s": index / 10, "stream": "door", "epoch": 0, **more})
 
 
 def result(found: int = 1, hw: tuple[int, int] = (48, 64)) -> Result:

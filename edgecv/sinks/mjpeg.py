@@ -99,7 +99,7 @@ class _Channel:
             return self._picture[1]
 
     def numbers(self) -> dict[str, Any]:
-        """Return frame, rate, age of the newest result and what it found."""
+        """Return frame, rate and age of the newest result, what it found and what was counted."""
         with self._changed:
             newest, times = self._newest, list(self._times)
         if newest is None:
@@ -117,6 +117,7 @@ class _Channel:
             "infer_ms": round(result.timings_ms.infer, 2),
             "total_ms": round(result.timings_ms.total, 2),
             "counts": counts(result),
+            **{kind: (result.counts or {}).get(kind, {}) for kind in ("zones", "lines")},
         }
 
 

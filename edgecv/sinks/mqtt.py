@@ -1,5 +1,6 @@
 """MQTT: results as JSON, published under a topic."""
 
+import sys
 import threading
 import time
 from typing import Annotated, Any, Literal
@@ -78,6 +79,7 @@ class Mqtt:
             client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
         client.reconnect_delay_set(1, 30)
         client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
         self._refused = ""
         self._client = client
         # Neither waits for the broker: connecting goes on in the client's own thread.
@@ -87,6 +89,12 @@ class Mqtt:
     def _on_connect(self, client: Any, data: Any, flags: Any, reason: Any, more: Any) -> None:
         del client, data, flags, more
         self._refused = str(reason) if getattr(reason, "is_failure", False) else ""
+
+    def _on_connect_fail(self, client: Any, data: Any) -> None:
+        del client, data
+        # paho calls this while it handles the error, and hands it to nobody.
+        error = sys.exc_info()[1]
+        self._refused = getattr(error, "strerror", None) or str(error or "")
 
     def write(self, frame: Frame, result: Any) -> None:
         """Publish one result and wait until the broker has it, as far as the qos tells.

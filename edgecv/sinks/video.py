@@ -53,6 +53,7 @@ class Video:
         self._where = f"sink {target}"
         if not self._path.parent.is_dir():
             raise SinkError("no such folder", where=self._where, got=str(self._path.parent))
+        _check_codec(options.codec, self._where)
         self._writers: dict[str, tuple[tuple[int, int, int], Any]] = {}
         self._stems: dict[str, str] = {}
         self._closed = False
@@ -108,6 +109,31 @@ class Video:
 def open_sink(target: str, options: Options) -> Video:
     """Prepare; a file is made when the first frame comes."""
     return Video(target, options)
+
+
+def _check_codec(codec: str, where: str) -> None:
+    """Refuse an encoder that FFmpeg, if it is there, does not have for pictures.
+
+    Raises:
+        SinkError: it has none of this name.
+    """
+    if not codec:
+        return
+    try:
+        import av
+    except ImportError:
+        return
+    try:
+        if av.Codec(codec, "w").type == "video":
+            return
+    except (ValueError, av.FFmpegError):
+        pass
+    raise SinkError(
+        "FFmpeg has no video encoder of this name here",
+        where=where,
+        got=codec,
+        remedy="leave codec= out, or name another one, such as mpeg4",
+    )
 
 
 def _even(image: Image) -> Image:

@@ -287,7 +287,7 @@ def test_results_of_models(tmp_path: Path, images: CalibrationSet) -> None:
         assert same.box_px < 1e-3
         other = result_agreement(a, c, images.images)
         assert 0.05 < other.score < 0.1
-        assert list(other.to_json()) == ["images", "found", "score", "box_px", "unmatched"]
+        assert list(other.to_json()) == ["images", "found", "score", "box_px", "area", "unmatched"]
 
 
 def test_what_only_one_finds_counts_unless_it_is_at_the_threshold() -> None:

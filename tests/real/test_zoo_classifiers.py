@@ -1,4 +1,4 @@
-"""Classifiers of Ultralytics with random weights: our results beside those of their own predictor."""
+"""Classifiers of Ultralytics with random weights: our results beside its own predictor's."""
 
 from __future__ import annotations
 

@@ -96,6 +96,7 @@ def test_tracks_zones_and_sinks(bundle: Path, tmp_path: Path) -> None:
     assert [d["track_id"] for d in last["detections"]] == [1, 2]
     assert last["zones"]["all"] == {"occupancy": 2, "entries": 2, "exits": 0}
     assert [json.loads(line) for line in target.read_text().splitlines()] == ran.lines
+    assert f"{last['stream']}: all: 2 inside, 2 in, 0 out" in ran.err.splitlines()
     assert f"sink {target}: 30 written, 0 dropped, 0 failed" in ran.err
     assert "mean ms of a frame: preprocess" in ran.err
 
@@ -145,6 +146,15 @@ def test_what_cannot_be_meant(bundle: Path, args: list[Any], said: str) -> None:
     assert "Traceback" not in ran.err
 
 
+def test_pictures_are_not_drawn_into_the_folder_that_is_read(bundle: Path, tmp_path: Path) -> None:
+    image = models.write_image(tmp_path / "a.png")
+    for source in (tmp_path, f"watch:{tmp_path}"):
+        ran = stream(bundle, source, "--sink", f"{tmp_path}/", "--max-frames", "1")
+        assert ran.status == 2
+        assert f"--sink {tmp_path}/: the images that are read lie in this folder" in ran.err
+    assert list(tmp_path.iterdir()) == [image]
+
+
 def test_a_classifier_cannot_be_tracked(tmp_path: Path) -> None:
     model = models.null_classifier(tmp_path / "c.null.json")
     ran = stream(model, "faulty:", "--trusted", "--head", "softmax", "--track", "bytetrack")
@@ -155,8 +165,42 @@ def test_a_classifier_cannot_be_tracked(tmp_path: Path) -> None:
 def test_a_sink_that_fails_is_told_and_is_status_1(bundle: Path) -> None:
     ran = stream(bundle, "faulty:frames=5", "--sink", "http://127.0.0.1:9/hook,timeout_s=0.2")
     assert ran.status == 1
-    assert "SinkFailed" in ran.err
+    assert "SinkFailed: reason sink http://127.0.0.1:9/hook: the result was not deli" in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_an_error_of_the_source_keeps_what_was_found_before(bundle: Path, tmp_path: Path) -> None:
+    target = tmp_path / "found.jsonl"
+    target.write_text("old\n")
+    once = ["--source-option", "reconnect=false", "--json", target]
+    ran = stream(bundle, "faulty:frames=9,open_fails=0", *once)
+    assert (ran.status, target.read_text()) == (1, "old\n"), "nothing was found"
+    ran = stream(bundle, "faulty:frames=9,disconnect=5", *once)
+    assert ran.status == 1
+    assert "error: " in ran.err
+    found = [json.loads(line)["frame"] for line in target.read_text().splitlines()]
+    assert found == list(range(len(found)))
+    assert len(found) >= 4
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_end_of_a_service_keeps_what_was_found(bundle: Path, tmp_path: Path) -> None:
+    target, sunk = tmp_path / "found.jsonl", tmp_path / "sunk.jsonl"
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgecv", "stream", str(bundle), "faulty:frames=0,fps=50",
+         "--json", str(target), "--sink", str(sunk)],
+        cwd=Path(__file__).parents[2], stderr=subprocess.PIPE,
+    ) as child:  # fmt: skip
+        deadline = time.monotonic() + 30
+        while not sunk.exists() or sunk.read_text().count("\n") < 20:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        child.send_signal(signal.SIGTERM)
+        said = child.communicate(timeout=30)[1].decode()
+    assert child.returncode == 143, said
+    assert "Traceback" not in said
+    assert "dropped" in said, "the table is shown all the same"
+    assert json.loads(target.read_text().splitlines()[0])["frame"] == 0
 
 
 @pytest.mark.parametrize("source", ["faulty:frames=0,fps=50", "watch:{folder}"])

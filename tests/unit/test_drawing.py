@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecv.drawing import color_of, draw, draw_keypoints
+from edgecv.drawing import color_of, draw, draw_keypoints, plate_of, write
 from edgecv.masks import Masks
 from edgecv.result import Result, Timings
 from edgecv.results.classes import Classes
@@ -214,3 +214,50 @@ def test_keypoints_far_outside_are_no_trouble() -> None:
     draw_keypoints(canvas, points)
     draw_keypoints(canvas, np.zeros((0, 17, 3), np.float32))
     draw_keypoints(canvas, np.zeros((1, 0, 3), np.float32))
+
+
+def test_labels_do_not_cover_each_other_where_there_is_room() -> None:
+    image = models.image(hw=(200, 200), color=100)
+    same = [[40, 60, 160, 140]] * 3
+    drawn = draw(image, detections(same, ("one", "two", "three"), (200, 200)))
+    covered = [int((drawn == color_of(i)).all(axis=2).sum()) for i in range(3)]
+    alone = draw(image, detections(same[:1], ("one",), (200, 200)))
+    plate = int((alone[:60] == color_of(0)).all(axis=2).sum())
+    # Of the worse two the frames are hidden, and the plates are not.
+    assert min(covered[1:]) > 0.6 * plate
+
+
+def test_labels_lie_on_the_lines_of_other_objects() -> None:
+    image = models.image(hw=(200, 200), color=100)
+    worse, better = [40, 60, 160, 180], [50, 20, 55, 190]
+    alone = draw(image, detections([[300, 300, 310, 310], worse], models.LABELS, (200, 200)))
+    both = draw(image, detections([better, worse], models.LABELS, (200, 200)))
+    plate = np.s_[50:58, 42:80]
+    assert (both[plate] == alone[plate]).all()
+
+
+def test_the_label_of_an_oriented_box_is_at_its_highest_corner() -> None:
+    image = models.image(hw=(200, 300), color=100)
+    xywhr = np.array([[150, 110, 200, 20, -np.pi / 5]], np.float32)
+    value = detections([[60, 43, 240, 177]]).detections.replace(xywhr=xywhr)
+    drawn = draw(image, Result(value, "", (200, 300), models.LABELS, TIMINGS))
+    plate = (drawn == color_of(0)).all(axis=2)
+    assert plate[28:44, 220:270].mean() > 0.4
+    assert not (drawn[:60, :150] != 100).any(), "nothing is written at the corner of the hull"
+
+
+def test_classes_whose_hues_are_close_differ_in_lightness() -> None:
+    colors = [np.array(color_of(i), int) for i in range(21)]
+    for i, color in enumerate(colors):
+        assert min(np.abs(color - other).max() for other in colors[:i] + colors[i + 1 :]) > 50
+
+
+def test_plates_stay_inside_and_say_where_they_are() -> None:
+    for at in ((-50, -50), (500, 500), (20, 60)):
+        canvas = models.image(hw=(100, 160), color=100)
+        x1, y1, x2, y2 = plate_of(canvas, "a label", at, 0.4, 1)
+        assert 0 <= x1 < x2 <= 160
+        assert 0 <= y1 < y2 <= 100
+        write(canvas, "a label", at, (200, 0, 0), 0.4, 1)
+        rows, columns = np.nonzero((canvas != 100).any(axis=2))
+        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x1, y1, x2, y2)

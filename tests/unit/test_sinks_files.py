@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgecv.errors import SinkError
+from edgecv.result import Places
 from edgecv.sink import open_sink, record
 from tests.streams_of_results import frame, result
 
@@ -48,6 +49,25 @@ def test_a_full_disk_and_a_missing_folder_are_clear(tmp_path: Path) -> None:
     sink.close()
     with pytest.raises(SinkError, match="cannot be written: No such file"):
         open_sink(f"{tmp_path}/none/a.jsonl")
+
+
+def test_drawn_images_and_videos_show_zones_and_lines(tmp_path: Path) -> None:
+    places = Places(
+        {"a": np.array([[32, 24], [1e12, 24], [63, 47]])}, {"b": np.array([[8.0, 4], [8, 44]])}
+    )
+    counts = {"zones": {"a": {"occupancy": 1, "entries": 2, "exits": 1}}}
+    said = result(0).replace(places=places, counts=counts)
+    for target in (f"{tmp_path}/drawn/", f"{tmp_path}/a.mp4"):
+        sink = open_sink(target)
+        sink.write(frame(), said)
+        sink.close()
+    video = cv2.VideoCapture(f"{tmp_path}/a.mp4").read()[1]
+    for drawn in (cv2.imread(f"{tmp_path}/drawn/door-0-00000000.jpg"), video):
+        assert drawn is not None
+        changed = np.abs(drawn.astype(int) - 40).max(axis=2) > 12
+        assert changed[30:36, 50:54].all(), "the zone"
+        assert changed[20:30, 8].all(), "the line"
+        assert not changed[44:, 20:28].any()
 
 
 def test_drawn_images_are_named_after_their_frames(tmp_path: Path) -> None:
@@ -127,7 +147,11 @@ def test_without_pyav_opencv_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_video_that_cannot_be_written_is_clear(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="no such folder"):
         open_sink(f"{tmp_path}/none/out.mp4")
-    sink = open_sink(f"{tmp_path}/out.mp4", codec="no-such-codec")
+    for codec in ("no-such-codec", "pcm_s16le"):
+        with pytest.raises(SinkError, match=f"no video encoder of this name here: got {codec}"):
+            open_sink(f"{tmp_path}/out.mp4", codec=codec)
+    assert list(tmp_path.iterdir()) == []
+    # An encoder that takes pictures of a few sizes only.
+    sink = open_sink(f"{tmp_path}/out.mkv", codec="h263")
     with pytest.raises(SinkError, match="the video cannot be written"):
         sink.write(frame(), result())
-    assert list(tmp_path.iterdir()) == []

@@ -113,7 +113,7 @@ def test_mqtt_publishes_below_the_topic() -> None:
 def test_a_broker_that_comes_late_gets_what_is_sent_then() -> None:
     port = free_port()
     sink = open_sink(f"mqtt://127.0.0.1:{port}/t", timeout_s=0.2)
-    with pytest.raises(SinkError, match="no connection to the broker"):
+    with pytest.raises(SinkError, match="no connection to the broker: got Connection refused"):
         sink.write(frame(0), result())
     with Broker(port) as broker:
         late = open_sink(f"mqtt://127.0.0.1:{port}/t", timeout_s=5.0)
@@ -156,6 +156,11 @@ def test_the_page_counts_and_shows(page: Any) -> None:
     said = json.loads(get(page.url + "stats.json"))["streams"]["a b/c"]
     assert (said["frame"], said["counts"], said["infer_ms"]) == (5, {"green": 2}, 1.5)
     assert said["age_ms_p50"] >= 0
+    assert (said["zones"], said["lines"]) == ({}, {})
+    counted = {"zones": {"a": {"occupancy": 1, "entries": 2, "exits": 1}}, "lines": {}}
+    page.write(frame(6, stream="a b/c"), result(2).replace(counts={**counted, "events": []}))
+    said = json.loads(get(page.url + "stats.json"))["streams"]["a b/c"]
+    assert {kind: said[kind] for kind in ("zones", "lines")} == counted
     assert b"<title>edgecv live</title>" in get(page.url)
     path = address_of("a b/c").replace("/stream/", "snapshot/")
     picture = cv2.imdecode(np.frombuffer(get(page.url + path), np.uint8), cv2.IMREAD_COLOR)

@@ -68,6 +68,15 @@ def test_nothing_recognises_it(here: Path, address: str) -> None:
         assert name in str(caught.value)
 
 
+def test_a_path_that_is_not_there_is_told_as_such(here: Path) -> None:
+    with pytest.raises(UsageError, match=r"^nowhere/at/all: no such file or folder, and no kind"):
+        open_source("nowhere/at/all")
+    for address in ("a.txt", "ftp://host/x"):
+        (here / "a.txt").touch()
+        with pytest.raises(UsageError, match=f"^{address}: no kind of source"):
+            open_source(address)
+
+
 def test_several_recognise_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins.load("sources", "video"), "recognise", lambda address: True)
     with pytest.raises(UsageError, match=r"several kinds.*a\.jpg|a\.jpg.*several kinds") as caught:

@@ -13,6 +13,7 @@ import pytest
 
 import edgecv
 from edgecv import events
+from edgecv.drawing import draw
 from edgecv.errors import UsageError
 from edgecv.model import Model
 from edgecv.source import open_source
@@ -20,6 +21,7 @@ from edgecv.types import Frame
 from edgecv.watch import MotionGates, ZoneWatch
 from edgecv.zone_config import ZoneConfig
 from tests import models
+from tests import streams_of_results as results
 from tests.pipelines import ListSource, mean_model, settled
 
 HW = (64, 96)
@@ -91,6 +93,35 @@ def test_zones_count_in_results_and_in_what_sinks_write(detector: Model, tmp_pat
     assert kinds == ["entry"]
     written = [json.loads(line) for line in target.read_text().splitlines()]
     assert [line["zones"] for line in written] == [one and one["zones"] for one in counts]
+
+
+def test_what_is_drawn_of_a_stream_shows_its_zones_and_their_counts(detector: Model) -> None:
+    config = ZoneConfig.parse({"zones": [WHOLE]})
+    run = edgecv.stream(detector, Moving([HW, (128, 192)]), zones=config)
+    for (frame, result), hw in zip(run, [HW, (128, 192)], strict=True):
+        assert result.places is not None
+        corners = result.places.zones["all"].tolist()
+        assert corners == [[0, 0], [hw[1], 0], [hw[1], hw[0]], [0, hw[0]]]
+        assert "places" not in result.to_json()
+        drawn = draw(frame.image, result)
+        without = draw(frame.image, result.replace(places=None))
+        assert (drawn != without).any(axis=2).mean() > 0.7, "the whole image is tinted"
+        other = {"zones": {"all": {"occupancy": 8, "entries": 8, "exits": 8}}}
+        assert (drawn != draw(frame.image, result.replace(counts=other))).any()
+
+
+def test_times_of_zone_events_are_as_short_as_those_of_frames() -> None:
+    watch = ZoneWatch(ZoneConfig.parse({"zones": [WHOLE]}))
+    told = []
+    for time_s, found in ((0.1, 1), (0.8, 1), (3.0, 0)):
+        said = results.result(found)
+        if found:
+            said = said.replace(value=said.detections.replace(track_id=np.array([1], np.int32)))
+        counts = watch(results.frame(timestamp_s=time_s), said).counts
+        assert counts is not None
+        told += [(event["timestamp_s"], event["dwell_s"]) for event in counts["events"]]
+    assert 0.8 - 0.1 != 0.7
+    assert told == [(0.1, 0.0), (0.8, 0.7)]
 
 
 def test_totals_of_zones_outlive_epochs_and_sizes(detector: Model) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import random
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 
 import edgecv
-from edgecv import throughput
 from edgecv.crew import Plan
 from edgecv.errors import ImageError, InferenceError, UsageError
 from edgecv.throughput import predict_all
@@ -123,7 +121,6 @@ def test_few_images_are_held_at_a_time(tmp_path: Path) -> None:
 def test_threads_end_with_the_loop(tmp_path: Path, how: str) -> None:
     with mean_model(tmp_path, pause=lambda: 0.002) as model:
         images = (frame_of(i % 200).image for i in range(10**6))
-        start = time.monotonic()
         if how == "break":
             for _ in predict_all(model, images):
                 break
@@ -140,8 +137,8 @@ def test_threads_end_with_the_loop(tmp_path: Path, how: str) -> None:
             else:
                 del run
                 gc.collect()
+        # They are waited for, but not for long: one that goes on would still be here.
         assert not threads()
-        assert time.monotonic() - start < 1 + throughput.STOP_S
         model(frame_of(0).image)
 
 

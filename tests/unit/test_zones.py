@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from edgecv.drawing import color_of
 from edgecv.errors import UsageError
 from edgecv.lines import Lines
 from edgecv.results.detections import Detections
@@ -108,7 +109,7 @@ def test_classes_anchors_and_fractions() -> None:
         assert zones.counts["a"].occupancy == expected, anchor
     spec = ZoneSpec(name="a", points=((0, 0), (0.5, 0), (0.5, 1), (0, 1)), units="fractions")
     zones = Zones([spec], (100, 400))
-    assert zones.polygon(0).tolist() == [[0, 0], [200, 0], [200, 100], [0, 100]]
+    assert next(iter(zones.polygons.values())).tolist() == [[0, 0], [200, 0], [200, 100], [0, 100]]
     with pytest.raises(UsageError, match="size_hw"):
         Zones([spec])
 
@@ -236,3 +237,12 @@ def test_drawing_shows_zones_lines_and_counts() -> None:
 def test_line_spec_is_a_record() -> None:
     spec = LineSpec(name="a", start=(0, 0), end=(1, 0))
     assert spec.replace(margin=0.2).margin == 0.2
+
+
+def test_the_count_of_a_zone_stands_in_its_lower_left_corner() -> None:
+    zone = {"name": "a", "points": [[100, 40], [240, 40], [280, 180], [60, 180]]}
+    zones = Zones(ZoneConfig.parse({"zones": [zone]}).zones)
+    drawn = draw_zones(np.full((200, 300, 3), 128, np.uint8), zones)
+    plate = (drawn == color_of(4)).all(axis=2)
+    assert plate[168:178, 60:120].mean() > 0.4
+    assert plate[25:38].sum() == 0, "nothing stands on the upper edge, where heads are"

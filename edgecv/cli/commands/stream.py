@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import click
 from edgecv import plugins
 from edgecv.cli import output
 from edgecv.cli.options import Opener, key_values, model_options
+from edgecv.errors import EdgecvError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,7 +99,10 @@ def command(
     from edgecv.streaming import stream
 
     output.check_target(json_target, [model])
+    _check_folders(sources, sinks)
     status = 0
+    failure: EdgecvError | None = None
+    counted: dict[str, Any] = {}
     with ExitStack() as stack:
         opened = stack.enter_context(open_model(model))
         for note in (*opened.info.skipped, *opened.info.notes):
@@ -124,20 +129,50 @@ def command(
         try:
             with _Display(run):
                 for frame, result in run:
+                    counted[frame.stream] = result.counts
                     if lines is not None:
                         said = record(frame, result)
                         lines.write(json.dumps(said, ensure_ascii=False, allow_nan=False) + "\n")
                         lines.flush()
         except KeyboardInterrupt:
             status = _INTERRUPTED
+        except SystemExit as end:  # as SIGTERM ends the program
+            status = int(end.code or 0)
+        except EdgecvError as error:
+            if not counted:
+                raise
+            # What was found before is kept; raised here, it would take the file of --json along.
+            failure = error
         run.close()
         found = run.stats
     screen = output.console(stderr=True)
     screen.print(_table(found))
+    _print_counts(screen, counted)
     if stats:
         _print_stats(screen, found)
+    if failure is not None:
+        raise failure
     failed = any(sink.failed for sink in found.sinks)
     return status or (1 if failed else 0)
+
+
+def _check_folders(sources: Sequence[str], sinks: Sequence[str]) -> None:
+    """Refuse a sink that would write images into a folder that is read.
+
+    Raises:
+        UsageError: a watched folder would never come to an end, and others would be mixed up.
+    """
+    from edgecv.sink import parse_target
+
+    read = {Path(source.removeprefix("watch:")).resolve() for source in sources}
+    for sink in sinks:
+        target, _, _ = parse_target(sink)
+        if "://" not in target and Path(target).is_dir() and Path(target).resolve() in read:
+            raise UsageError(
+                "the images that are read lie in this folder themselves",
+                where=f"--sink {sink}",
+                remedy="name another folder",
+            )
 
 
 class _Display:
@@ -173,6 +208,8 @@ def _tell(event: Event) -> None:
     facts = event.to_fields()
     stream = facts.pop("stream")
     facts.pop("at_s")
+    if str(facts.get("reason", "")).startswith(f"sink {facts.get('sink')}: "):
+        del facts["sink"]  # the reason says it
     said = ", ".join(f"{name} {_plain(value)}" for name, value in facts.items())
     click.echo(f"note: {stream}: {type(event).__name__}: {said}", err=True)
 
@@ -194,6 +231,16 @@ def _table(found: PipelineStats) -> Table:
             *(str(n) for n in (one.frames_in, one.frames_out, one.dropped, one.skipped)),
         )
     return table
+
+
+def _print_counts(screen: Any, counted: Mapping[str, Mapping[str, Any] | None]) -> None:
+    """Print what the zones and lines of each stream counted, a line each."""
+    for stream, counts in counted.items():
+        for places in (counts["zones"], counts["lines"]) if counts else ():
+            from edgecv.zone_drawing import said_of
+
+            for name in places:
+                screen.print(f"{stream}: {said_of(name, places)}")
 
 
 def _print_stats(screen: Any, found: PipelineStats) -> None:
