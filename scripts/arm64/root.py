@@ -61,7 +61,7 @@ def need_qemu() -> str:
             raise SetupError(f"{QEMU} is missing. As root: apt-get install qemu-user")
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         _run(["apt-get", "-qq", "update"], environment)
-        _run(["apt-get", "-qq", "install", "--no-install-recommends", "qemu-user"], environment)
+        _run(["apt-get", "-qq", "-y", "install", "--no-install-recommends", "qemu-user"], environment)
     said = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version (\d+(?:\.\d+)*)", said)
     if found is None:
@@ -198,7 +198,7 @@ def _unpack_debian(folder: Path) -> str:
     if found is None:
         raise SetupError("this machine's apt sources have no Python for arm64: they must be Debian")
     wanted = [f"python{found[1]}", f"libpython{found[1]}-stdlib", *_PACKAGES]
-    _run(["apt-get", "-qq", "install", "--download-only", *wanted], environment)
+    _run(["apt-get", "-qq", "-y", "install", "--download-only", *wanted], environment)
     for package in sorted((state / "archives").glob("*.deb")):
         _run(["dpkg-deb", "--extract", str(package), str(folder / "root")])
     shutil.rmtree(state)
