@@ -23,18 +23,19 @@ def main() -> int:
         default=Path(os.environ.get("EDGECV_ARM64") or root.DEFAULT),
         help="where the arm64 Python is; default: EDGECV_ARM64, else build/arm64",
     )
+    parser.add_argument("--board", choices=boards.BOARDS, default="rpi4", help="for run")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("setup", help="make the folder, or leave it if it is up to date")
-    run = commands.add_parser("run", help="run its Python: run [--board NAME] ARGUMENTS ...")
-    run.add_argument("--board", choices=boards.BOARDS, default="rpi4")
-    run.add_argument("arguments", nargs=argparse.REMAINDER)
+    commands.add_parser("run", help="run its Python: everything after this word is for that")
     counting = commands.add_parser("count", help="count the instructions of the digits model")
     counting.add_argument("--write", action="store_true", help="make this the new baseline")
-    said = parser.parse_args()
+    words = sys.argv[1:]
+    end = words.index("run") + 1 if "run" in words else len(words)
+    said = parser.parse_args(words[:end])
     try:
         took = root.build(said.folder)
         if said.command == "run":
-            args, environment = root.command(said.folder, said.board, said.arguments)
+            args, environment = root.command(said.folder, said.board, words[end:])
             os.execvpe(args[0], args, environment)
         if said.command == "count":
             return _count(said.folder, write=said.write)

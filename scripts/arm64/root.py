@@ -61,7 +61,8 @@ def need_qemu() -> str:
             raise SetupError(f"{QEMU} is missing. As root: apt-get install qemu-user")
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         _run(["apt-get", "-qq", "update"], environment)
-        _run(["apt-get", "-qq", "-y", "install", "--no-install-recommends", "qemu-user"], environment)
+        install = ["apt-get", "-qq", "-y", "install", "--no-install-recommends"]
+        _run([*install, "qemu-user"], environment)
     said = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version (\d+(?:\.\d+)*)", said)
     if found is None:
