@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgecv.masks import Masks
 from edgecv.types import Array
 
 _FINE = 5
@@ -38,15 +37,6 @@ def rasterise(polygons: Sequence[Array], size_hw: tuple[int, int]) -> Array:
         inside = (np.cumsum(toggles[:-1]) & 1).astype(bool)
         mask[first : last + 1] |= inside.reshape(-1, height)
     return mask.T
-
-
-def masks_of(outlines: Sequence[Sequence[Array]], size_hw: tuple[int, int]) -> Masks:
-    """Make the masks of objects, each of several polygons; see `rasterise`."""
-    parts = [Masks.from_full(rasterise(polygons, size_hw)[None]) for polygons in outlines]
-    if not parts:
-        return Masks.empty(size_hw)
-    offsets = np.concatenate([part.offset_xy for part in parts])
-    return Masks(size_hw, offsets, tuple(part.crops[0] for part in parts))
 
 
 def _crossings(polygon: Array, size_hw: tuple[int, int]) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from edgecv import codecs
 from edgecv.drawing import draw
@@ -274,11 +274,6 @@ class LivePage:
             deadline = time.monotonic() + _LET_GO_S
             while self._server.connections and time.monotonic() < deadline:
                 time.sleep(0.005)
-
-
-def address_of(stream: str) -> str:
-    """Return the path of a stream's motion JPEG on the page's server."""
-    return f"/stream/{quote(stream or 'camera', safe='')}"
 
 
 def open_sink(target: str, options: Options) -> LivePage:

@@ -19,11 +19,20 @@ from edgecv.mask_truth import MaskTruth, RotatedTruth
 from edgecv.masks import Masks, run_lengths
 from edgecv.metrics import obb, segment
 from edgecv.outline_labels import with_outlines
-from edgecv.polygons import masks_of, rasterise
+from edgecv.polygons import rasterise
 from edgecv.results.detections import Detections
 from edgecv.truth import BoxTruth
 
 HW = (60, 80)
+
+
+def masks_of(outlines, size_hw):
+    """Make the masks of objects, each of several polygons; see `rasterise`."""
+    parts = [Masks.from_full(rasterise(polygons, size_hw)[None]) for polygons in outlines]
+    if not parts:
+        return Masks.empty(size_hw)
+    offsets = np.concatenate([part.offset_xy for part in parts])
+    return Masks(size_hw, offsets, tuple(part.crops[0] for part in parts))
 
 
 @settings(max_examples=150, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -68,6 +69,35 @@ def test_drawn_images_and_videos_show_zones_and_lines(tmp_path: Path) -> None:
         assert changed[30:36, 50:54].all(), "the zone"
         assert changed[20:30, 8].all(), "the line"
         assert not changed[44:, 20:28].any()
+
+
+def test_a_line_that_fits_in_part_leaves_nothing(tmp_path: Path) -> None:
+    """A limit on the file's size takes a part of the line first, as a disk that fills up does."""
+    program = (
+        "import resource, sys\n"
+        "from edgecv.errors import SinkError\n"
+        "from edgecv.sink import open_sink\n"
+        "from tests.streams_of_results import frame, result\n"
+        "sink = open_sink(sys.argv[1])\n"
+        "sink.write(frame(0), result())\n"
+        "import os\n"
+        "size = os.path.getsize(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, size + 40))\n"
+        "try: sink.write(frame(1), result())\n"
+        "except SinkError as error: print(error.what)\n"
+    )
+    path = tmp_path / "a.jsonl"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, path],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.startswith("cannot be written")
+    (line,) = path.read_bytes().splitlines(keepends=True)
+    assert line.endswith(b"\n")
+    assert json.loads(line)["frame"] == 0
 
 
 def test_drawn_images_are_named_after_their_frames(tmp_path: Path) -> None:

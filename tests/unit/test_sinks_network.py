@@ -16,7 +16,6 @@ import pytest
 
 from edgecv.errors import SinkError, UsageError
 from edgecv.sink import open_sink
-from edgecv.sinks.mjpeg import address_of
 from tests.receivers import Broker, Http
 from tests.streams_of_results import frame, result
 
@@ -162,8 +161,8 @@ def test_the_page_counts_and_shows(page: Any) -> None:
     said = json.loads(get(page.url + "stats.json"))["streams"]["a b/c"]
     assert {kind: said[kind] for kind in ("zones", "lines")} == counted
     assert b"<title>edgecv live</title>" in get(page.url)
-    path = address_of("a b/c").replace("/stream/", "snapshot/")
-    picture = cv2.imdecode(np.frombuffer(get(page.url + path), np.uint8), cv2.IMREAD_COLOR)
+    snapshot = get(page.url + "snapshot/a%20b%2Fc")
+    picture = cv2.imdecode(np.frombuffer(snapshot, np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (48, 64, 3)
     for missing in ("nothing", "stream/none", "snapshot/none"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
@@ -171,7 +170,7 @@ def test_the_page_counts_and_shows(page: Any) -> None:
 
 
 def watch(page: Any) -> Any:
-    return urllib.request.urlopen(page.url.rstrip("/") + address_of("door"), timeout=5)
+    return urllib.request.urlopen(page.url + "stream/door", timeout=5)
 
 
 def next_picture(viewer: Any) -> np.ndarray:
