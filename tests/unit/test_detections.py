@@ -145,3 +145,18 @@ def test_stretching_keeps_the_centre_and_upright_boxes():
     hulls = boxes.hull_of_rotated(found)
     assert hulls[0] == pytest.approx([80, 20, 120, 40], abs=1e-3)
     assert hulls[1] == pytest.approx([60, 25, 140, 35], abs=1e-3)
+
+
+@pytest.mark.parametrize("sides", [(80, 4), (4, 80)])
+def test_stretching_keeps_the_direction_of_the_longer_side(sides):
+    geometry = plan((100, 400), (200, 200), "stretch")
+    box = np.array([[50, 60, *sides, 0.5]], np.float32)
+    found = geometry.rotated_to_source(box)[0]
+    # The middles of the two short sides, before and after.
+    along = np.array([math.cos(0.5), math.sin(0.5)])
+    along = along if sides[0] > sides[1] else along[::-1] * [-1, 1]
+    ends = geometry.points_to_source(box[0, :2] + np.outer([-40, 40], along).astype(np.float32))
+    expected = math.atan2(*(ends[1] - ends[0])[::-1])
+    turned = found[4] if found[2] >= found[3] else found[4] + math.pi / 2
+    assert math.remainder(turned - expected, math.pi) == pytest.approx(0, abs=1e-5)
+    assert max(found[2:4]) == pytest.approx(np.linalg.norm(ends[1] - ends[0]), rel=1e-5)

@@ -223,7 +223,7 @@ def command(
         request=Request(source, input_hw, architecture, trust_pickle),
         output=target,
         formats=formats,  # type: ignore[arg-type]  # checked by the option
-        rules=Rules(precisions, max_drop, ship, not no_fused),  # type: ignore[arg-type]
+        rules=Rules(precisions, max_drop, ship, not no_fused),  # type: ignore[arg-type]  # click gives text
         effort=Effort(limit=limit, bootstrap=bootstrap, threads=threads),
         hints=hints.replace(name=name, license=license_, description=description),
         data=data,
@@ -237,7 +237,7 @@ def command(
         name=name,
         version=version,
         target=board,
-        excluded=excluded,  # type: ignore[arg-type]
+        excluded=excluded,  # type: ignore[arg-type]  # as above
         notes=notes,
     )
     err = output.console(stderr=True)
@@ -264,7 +264,7 @@ def _narrow(
     from edgecv.converters.artifact import BACKENDS
     from edgecv.targets.narrowing import narrow
 
-    left = narrow(targets.load(board), BACKENDS, formats, precisions)  # type: ignore[arg-type]
+    left = narrow(targets.load(board), BACKENDS, formats, precisions)  # type: ignore[arg-type]  # as above
     told = f"made for {board}; every speed was measured on this machine, not there"
     return left.formats, left.excluded, (told, *left.notes)
 
