@@ -23,8 +23,10 @@ from edgecv.types import Array, Image
 FILTERS = ("linear", "cubic")
 
 _ONE = 2**22
-_BLOCK = 16  # destination pixels that one product makes
-_ROWS = 256  # source rows that are held as float64 at a time
+_BLOCK = 8  # destination pixels that one product makes
+# Source pixels that are held as float64 at a time. Fewer and larger products: each lets go of the
+# interpreter and has to get it back, which costs a tenth of the time where threads compete for it.
+_HELD = 2**19
 
 
 class _Block(Record):
@@ -92,9 +94,10 @@ def _across(lines: Array, blocks: tuple[_Block, ...], shift: int = 0) -> Array:
     """
     size = sum(block.weights.shape[1] for block in blocks)
     out = np.empty((len(lines), size), np.uint8)
-    sums = np.empty((min(len(lines), _ROWS), size))
-    for start in range(0, len(lines), _ROWS):
-        part = lines[start : start + _ROWS].astype(np.float64)
+    rows = max(1, _HELD // lines.shape[1])
+    sums = np.empty((min(len(lines), rows), size))
+    for start in range(0, len(lines), rows):
+        part = lines[start : start + rows].astype(np.float64)
         sums = sums[: len(part)]
         at = 0
         for block in blocks:
@@ -106,7 +109,7 @@ def _across(lines: Array, blocks: tuple[_Block, ...], shift: int = 0) -> Array:
         sums += _ONE // 2
         sums *= 1 / _ONE
         np.clip(sums, 0, 255, out=sums)
-        out[start : start + _ROWS] = sums
+        out[start : start + rows] = sums
     return out
 
 

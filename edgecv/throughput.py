@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 STOP_S = 1.0
 """`Predictions.close` waits no longer; a worker that is inside the engine ends by itself."""
 _STAGES = ("decode", "preprocess", "infer", "postprocess")
-_AHEAD = 2
+_AHEAD, _LOW = 4, 1
+"""Images that wait for each worker after the iterating thread has run, and before it runs again."""
+_PATIENCE_S = 0.02
+"""A finished result waits no longer for that."""
 
 
 class Throughput(Record):
@@ -64,7 +67,7 @@ def predict_all(
     Args:
         model: not changed; it may be used by others meanwhile.
         images: any of the kinds that a call takes. They are fetched as they are needed, by the
-            thread that iterates; a few more than there are workers are held at a time.
+            thread that iterates; at most four for each worker are held at a time.
         errors: what an image does that cannot be used: ``raise`` its `ImageError` when its turn
             comes, after which nothing follows; or ``keep`` it: it is yielded in place of a result.
         plan: pins what would be measured, such as the `Throughput.plan` of an earlier run.
@@ -161,7 +164,9 @@ class _Run:
         self._last = 0.0
         self._images = self._errors = 0
         self._sums = dict.fromkeys(_STAGES, 0.0)
-        self._ahead = _AHEAD * max(plan.workers * plan.batch for plan in tries)
+        busy = max(plan.workers * plan.batch for plan in tries)
+        self._ahead, self._low = _AHEAD * busy, _LOW * busy
+        self._woken = 0.0
         self._crew = Crew(
             model, self._take, self._give, self._fail, tries, left=self._left, limits=limits
         )
@@ -191,7 +196,7 @@ class _Run:
     def _await(self) -> Outcome:
         with self._ready:
             while self._order and not self._order[0].done and not self._over():
-                self._ready.wait()
+                self._ready.wait(_PATIENCE_S)
             if self._broken is not None:
                 raise self._broken
             if self._stopped or not self._order:
@@ -230,7 +235,13 @@ class _Run:
         slot = job[1]
         with self._ready:
             slot.outcome, slot.done = outcome, True
-            if self._order and self._order[0] is slot:
+            # Woken for every image, the iterating thread would keep taking the interpreter from
+            # the workers: a tenth of what a light model can reach.
+            if not self._order or not self._order[0].done:
+                return
+            now = perf_counter()
+            if len(self._todo) <= self._low or now - self._woken >= _PATIENCE_S:
+                self._woken = now
                 self._ready.notify()
 
     def _fail(self, error: BaseException) -> None:
