@@ -186,14 +186,13 @@ class LiteRtSession(session.OpenSession):
         """Run once; see `edgecv.types.Session.run`. Runs beyond the streams take turns."""
         with self._borrowed() as one:
             self._check(inputs)
-            engine = one.engine
             try:
                 one.resize({index: inputs[name].shape for name, index in self._entries})
                 for name, index in self._entries:
-                    engine.set_tensor(index, inputs[name])
-                engine.invoke()
+                    one.engine.set_tensor(index, inputs[name])
+                one.engine.invoke()
                 # get_tensor copies, so the caller owns what it gets.
-                return {name: engine.get_tensor(index) for name, index in self._exits}
+                return {name: one.engine.get_tensor(index) for name, index in self._exits}
             except Exception as error:
                 raise session.failed(self._name, error) from error
 
@@ -206,6 +205,9 @@ class LiteRtSession(session.OpenSession):
             for _ in range(self._streams):
                 self._turns.acquire()
             self.engine = None
+            for one in self._idle:
+                # Here and now, not when the last thread that ran it lets go of it.
+                one.engine = None  # type: ignore[union-attr]  # they are there until now
             self._idle = [None] * self._streams
             self._turns.release(self._streams)  # whoever waits is told
 
