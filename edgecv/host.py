@@ -26,17 +26,17 @@ def usable_cpus(root: Path = Path("/")) -> int:
         affinity = len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
         affinity = os.cpu_count() or 1
-    quota = _cgroup_cpus(root)
+    quota = cpu_quota(root)
     return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
 
 
-def _cgroup_cpus(root: Path) -> float | None:
-    """Return the tightest CPU quota over this process's control groups, in CPUs."""
-    quotas = map(_quota, _groups(root, "cpu"))
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """Return the tightest CPU quota over this process's control groups, in CPUs; None is none."""
+    quotas = map(_quota, control_groups(root, "cpu"))
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _groups(root: Path, controller: str) -> Iterator[Path]:
+def control_groups(root: Path, controller: str) -> Iterator[Path]:
     """Yield the folders of this process's control groups that can bind, ancestors included.
 
     See cgroups(7). Version 2 has one hierarchy, mounted at ``/sys/fs/cgroup`` or beside version 1
@@ -110,7 +110,7 @@ def memory_bytes(root: Path = Path("/")) -> int | None:
         for line in _lines(root / "proc/meminfo")
         if line.startswith("MemTotal:")
     ]
-    for folder in _groups(root, "memory"):
+    for folder in control_groups(root, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
             found += [int(line) for line in _lines(folder / name)[:1] if line.isdigit()]
     return min(found, default=None)

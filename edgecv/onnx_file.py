@@ -24,6 +24,8 @@ _FUNCTION_NODE = 7
 _ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH = 1, 3, 5, 6
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = 10, 11, (22, 23)
 _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_EXTERNAL = 2, 8, 13
+# float, int32, int64, raw, double and uint64 data: one of them holds the values.
+_TENSOR_DATA = (4, 5, 7, 9, 10, 11)
 _SPARSE_TENSORS = (1, 2)
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
@@ -65,6 +67,7 @@ class OnnxFile:
             quantized at run time), ``int8-weights`` where the weights alone are, else by the type
             of the weights. Products whose operands' type cannot be seen are not counted.
         external: locations of external data, as the file names them.
+        weights_bytes: of the values of all tensors inside the file.
     """
 
     def __init__(self) -> None:
@@ -76,6 +79,7 @@ class OnnxFile:
         self.ops: Counter[str] = Counter()
         self.layers: Counter[Precision] = Counter()
         self.external: list[str] = []
+        self.weights_bytes = 0
 
 
 def read(source: Path | memoryview, name: str = "ONNX file") -> OnnxFile:
@@ -242,6 +246,8 @@ class _Walk:
                 kind = value if number == _TENSOR_TYPE else kind
             elif number == _TENSOR_NAME:
                 name = _text(value)
+            elif number in _TENSOR_DATA:
+                self.found.weights_bytes += len(value)
             elif number == _TENSOR_EXTERNAL:
                 entry = dict(self.fields(value))
                 location = _text(entry.get(_ENTRY_VALUE, 0))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from edgecv.converters.report.columns import by_backend, columns, printable
+from edgecv.converters.report.columns import by_backend, columns
 from edgecv.converters.report.document import Conversion
+from edgecv.page import printable
 
 
 def to_markdown(conversion: Conversion) -> str:

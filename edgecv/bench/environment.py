@@ -10,28 +10,51 @@ from typing import Any
 
 import edgecv
 from edgecv import host, plugins
+from edgecv.bench.monitor import governor
 from edgecv.engines import load_backend
 
 LIBRARIES = ("numpy", "opencv-python-headless", "opencv-python")
 
 
-def environment() -> dict[str, Any]:
-    """Describe machine, system and versions; what cannot be read is None."""
-    return {
+def environment(root: Path = Path("/")) -> dict[str, Any]:
+    """Describe machine, system and versions.
+
+    Args:
+        root: of the file system with ``proc`` and ``sys``.
+
+    Returns:
+        What cannot be read is None, and ``missing`` says why.
+    """
+    found: dict[str, Any] = {
         "edgecv": edgecv.__version__,
-        "board": board(),
-        "cpu": host.cpu_model(),
-        "cpu_features": host.cpu_features(),
-        "usable_cpus": host.usable_cpus(),
-        "memory_bytes": host.memory_bytes(),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "board": board(root),
+        "cpu": host.cpu_model(root),
+        "cpu_features": host.cpu_features(root),
+        "cpus": os.cpu_count(),
+        "usable_cpus": host.usable_cpus(root),
+        "cpu_quota": host.cpu_quota(root),
+        "memory_bytes": host.memory_bytes(root),
+        "governor": governor(root),
         "kernel": platform.release(),
         "machine": platform.machine(),
+        "libc": " ".join(platform.libc_ver()).strip() or None,
         "python": platform.python_version(),
         "libraries": {name: library_version(name) for name in LIBRARIES if library_version(name)},
         "engines": engines(),
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
+    reasons = {
+        "board": "neither a device tree nor firmware names the machine",
+        "cpu": "/proc/cpuinfo names no CPU",
+        "cpu_features": "/proc/cpuinfo lists none",
+        "cpu_quota": "no control group sets one",
+        "memory_bytes": "/proc/meminfo cannot be read",
+        "governor": "the system has no cpufreq governor, as in most virtual machines",
+        "libc": "the C library does not tell its version",
+        "load_average": "this system has none",
+    }
+    missing = {name: why for name, why in reasons.items() if found[name] is None}
+    return {**found, "missing": missing}
 
 
 def engines() -> dict[str, str | None]:
@@ -47,14 +70,13 @@ def library_version(name: str) -> str | None:
         return None
 
 
-def board() -> str | None:
+def board(root: Path = Path("/")) -> str | None:
     """Return the board's name from the device tree, or the machine's from its firmware."""
-    model = _read("/proc/device-tree/model") or _read("/sys/class/dmi/id/product_name")
-    return model.strip("\0") if model else None
-
-
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text().strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None
+    for path in ("proc/device-tree/model", "sys/class/dmi/id/product_name"):
+        try:
+            name = (root / path).read_text().strip("\0\n ")
+        except (OSError, UnicodeDecodeError):
+            continue
+        if name:
+            return name
+    return None

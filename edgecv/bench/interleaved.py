@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 import edgecv
+from edgecv.bench.statistics import bootstrap_median
 from edgecv.errors import InferenceError, UsageError
 
 _START_TIMEOUT_S = 300.0
-_RESAMPLES = 2000
 # As `python -m edgecv.bench.turns`, but for the working folder; see `edgecv.bench.runner`.
 _WORKER = (
     f"import sys; sys.path.append({str(Path(edgecv.__file__).parent.parent)!r}); "
@@ -83,6 +83,12 @@ class Ratio:
 
     value: float
     ci95: tuple[float, float]
+
+    @property
+    def verdict(self) -> Literal["faster", "slower", "no difference"]:
+        """What can be said: nothing where the interval holds 1."""
+        low, high = self.ci95
+        return "faster" if low > 1 else "slower" if high < 1 else "no difference"
 
 
 def take_turns(
@@ -148,7 +154,7 @@ def take_turns(
 def ratio(reference: Timing, timing: Timing, seed: int = 0) -> Ratio:
     """Tell how many times as fast `timing` is as `reference`; both from one `take_turns`."""
     pairs = np.array(reference.rounds_ms) / np.array(timing.rounds_ms)
-    return Ratio(float(np.median(pairs)), _interval(pairs, seed))
+    return Ratio(float(np.median(pairs)), bootstrap_median(pairs, seed))
 
 
 def _timing(
@@ -158,21 +164,13 @@ def _timing(
     return Timing(
         name=name,
         p50_ms=float(np.median(medians)),
-        ci95=_interval(medians, 0),
+        ci95=bootstrap_median(medians, 0),
         rounds_ms=tuple(map(float, medians)),
         stages_ms={key: float(np.median([turn[key] for turn in stages])) for key in stages[0]},
         samples=sum(map(len, turns)),
         precision=facts["precision"],
         threads=facts["threads"],
     )
-
-
-def _interval(values: np.ndarray[Any, Any], seed: int) -> tuple[float, float]:
-    """Bootstrap the 95 % interval of the median over rounds."""
-    random = np.random.default_rng(seed)
-    drawn = np.median(random.choice(values, (_RESAMPLES, len(values))), axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
 
 
 class _Worker:

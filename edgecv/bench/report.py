@@ -14,7 +14,7 @@ from edgecv.record import Record, field
 from edgecv.schema import Rule
 from edgecv.types import Precision
 
-SCHEMA = "edgecv.bench/2"
+SCHEMA: Literal["edgecv.bench/2"] = "edgecv.bench/2"
 STAGES = ("decode", "preprocess", "infer", "postprocess", "total")
 
 Count = Annotated[int, Rule(ge=0)]
@@ -124,6 +124,7 @@ class Arrivals(Record, kw_only=True):
         dropped: of them, those replaced by a newer one before their turn.
         dropped_share: dropped / scheduled.
         age_ms: of a frame when its result was there, from the scheduled time on.
+        overloaded: the queue grew for as long as images came.
     """
 
     rate_hz: Amount
@@ -132,6 +133,7 @@ class Arrivals(Record, kw_only=True):
     dropped: Count = 0
     dropped_share: float | None = None
     age_ms: Latency | None = None
+    overloaded: bool = False
 
 
 class Phase(Record, kw_only=True):
@@ -228,14 +230,14 @@ class Moment(Record, kw_only=True):
         at_s: since the start of the cell.
         temperature_c: of the hottest zone.
         mhz: mean over the CPUs in use.
-        others_share: CPU time of other programs, as a part of all CPUs.
+        busy_share: CPU time of all programs, as a part of all CPUs.
         watts: of the meter or counter, where there is one.
     """
 
     at_s: float
     temperature_c: float | None = None
     mhz: float | None = None
-    others_share: float | None = None
+    busy_share: float | None = None
     watts: float | None = None
 
 
@@ -255,6 +257,7 @@ class Result(Record, kw_only=True):
         images: different ones, run in turn.
         duration_s: of all measured runs together.
         cold_start_ms: of these processes and of some more.
+        plan: how the engine was used, where the scenario chose it.
         latency_ms: by stage; ``total`` counts from the scheduled time in server and camera.
         distribution_ms: of ``total``.
         process_p50_ms: median of ``total`` of each process.
@@ -282,6 +285,7 @@ class Result(Record, kw_only=True):
     images: Count
     duration_s: Amount
     cold_start_ms: ColdStart
+    plan: str | None = None
     latency_ms: dict[str, Latency]
     distribution_ms: Histogram = Histogram()
     process_p50_ms: tuple[float, ...] = ()

@@ -1,171 +1,262 @@
-"""Measure configurations one after another, each in fresh processes."""
+"""Measure one cell: fresh processes one after the other, with the machine watched beside them."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
-import edgecv
-from edgecv.bench import statistics
-from edgecv.errors import InferenceError
-from edgecv.hints import Hints
-
-SCHEMA = "edgecv.bench/1"
-_TIMEOUT_S = 600.0
-# As `python -m edgecv.bench.worker`, but for the working folder: it may hold anybody's files, so it
-# is not where modules are looked for. -P leaves it out, and edgecv's own place goes last.
-_WORKER = (
-    f"import sys; sys.path.append({str(Path(edgecv.__file__).parent.parent)!r}); "
-    "from edgecv.bench.worker import main; main()"
+from edgecv.bench import memory, process, statistics
+from edgecv.bench.cell import Cell, Settings
+from edgecv.bench.energy import BoardPower, Calibration, Recorder
+from edgecv.bench.monitor import Conditions, Monitor
+from edgecv.bench.report import (
+    STAGES,
+    Arrivals,
+    ColdStart,
+    Energy,
+    Latency,
+    Memory,
+    Result,
+    Scenario,
 )
+from edgecv.bench.validity import Evidence, judge
+from edgecv.bench.weights import weights_bytes
+from edgecv.record import Record, field
+
+_WORKER = process.program("edgecv.bench.worker")
+_SCHEDULED = ("server", "camera")
+_COLD_STAGES = ("import", "load", "first", "total")
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One configuration to measure.
+class _Runs(Record, kw_only=True):
+    """What the processes of a cell said.
 
     Attributes:
-        model: a bundle or a bare model file.
-        load: keyword arguments of `edgecv.load`.
-        hints: about a bare file; None for a bundle.
-        asked_precision: what the variant is meant to run in; None if nothing was asked.
+        said: the facts of each process that ran the scenario.
+        cold_ms: of every process that was started.
+        phases_ms: the same, split into ``import``, ``load``, ``first``; what remains is the
+            interpreter's own start.
     """
 
-    model: Path
-    load: dict[str, Any]
-    hints: Hints | None = None
-    asked_precision: str | None = None
+    said: list[dict[str, Any]] = field(default_factory=list)
+    cold_ms: list[float] = field(default_factory=list)
+    phases_ms: dict[str, list[float]] = field(default_factory=lambda: {s: [] for s in _COLD_STAGES})
 
 
 def measure(
     cell: Cell,
     images: Sequence[Path],
+    settings: Settings | None = None,
     *,
-    duration_s: float = 5.0,
-    warmup_s: float = 1.0,
-    cold_starts: int = 3,
-    progress: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
-    """Measure one configuration: cold starts in processes of their own, then a steady run.
+    board: BoardPower | None = None,
+    calibration: Calibration | None = None,
+    usb_log: Path | None = None,
+    root: Path = Path("/"),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Result:
+    """Measure one configuration.
 
     Args:
         cell: what to measure.
         images: run in turn; decoding is measured as a stage of its own.
-        duration_s: of the steady run.
-        warmup_s: before it; at least three images.
-        cold_starts: processes from start to first result; the steady run's own is one of them.
+        settings: how long, and in how many processes.
+        board: what a board of this kind draws, for energies of tier 4.
+        calibration: of this very board, for tier 3.
+        usb_log: of a USB meter that is logging, for tier 1.
+        root: of the file system with ``proc`` and ``sys``.
         progress: called with a word on what is going on.
 
-    Returns:
-        One entry of ``results`` in the report.
-
     Raises:
-        InferenceError: the worker failed or died.
+        InferenceError: a worker failed or died.
     """
-    request = {
+    settings = settings or Settings()
+    request = _request(cell, images, settings)
+    recorder = Recorder(root=root, usb_log=usb_log)
+    with recorder, Monitor(root=root, watts=recorder.watts) as monitor:
+        if settings.idle_s:
+            progress("idle")
+            recorder.idle(settings.idle_s)
+        runs = _run_all(cell, request, settings, monitor, progress)
+    info = runs.said[0]["info"]
+    found = Memory(missing={"phases": "not asked for"})
+    if settings.memory:
+        progress("memory")
+        found = memory.measure({**request, "backend": info["backend"]}, weights_bytes(cell))
+    windows = [cast(tuple[float, float], tuple(said["window"])) for said in runs.said]
+    cpu_s = sum(said["cpu_s"] for said in runs.said)
+    conditions = monitor.conditions(windows, cpu_s)
+    found = memory.with_run(found, [s.get("peak_rss_bytes") for s in runs.said], conditions.rss)
+    energy = recorder.energy(
+        windows,
+        [said["results"] for said in runs.said],
+        cpu_s=cpu_s,
+        board=board,
+        calibration=calibration,
+    )
+    return _result(cell, runs, conditions, found, energy).replace(images=len(images))
+
+
+def _result(
+    cell: Cell, runs: _Runs, conditions: Conditions, found: Memory, energy: Energy
+) -> Result:
+    """Sum up what the processes said, and judge it."""
+    said, info = runs.said, runs.said[0]["info"]
+    samples = (
+        {stage: [times] for stage, times in runs.phases_ms.items()}
+        if cell.scenario == "cold"
+        else {stage: [one["samples_ms"][stage] for one in said] for stage in STAGES}
+    )
+    totals = samples["total"]
+    spans = [one["window"][1] - one["window"][0] for one in said]
+    elapsed_s, cpu_s = sum(spans), sum(one["cpu_s"] for one in said)
+    results = sum(one["results"] for one in said)
+    rates = [one["results"] / span for one, span in zip(said, spans, strict=True)]
+    arrivals = _arrivals(said) if cell.scenario in _SCHEDULED else None
+    latency = {stage: statistics.summarise(times) for stage, times in samples.items()}
+    validity = judge(
+        Evidence(
+            processes_ms=tuple(map(tuple, totals)),
+            cpu_s=cpu_s,
+            elapsed_s=elapsed_s,
+            threads=info["threads"],
+            single=cell.scenario == "single",
+            cold=cell.scenario == "cold",
+            precision_asked=cell.asked_precision,
+            precision_actual=info["precision"],
+            fallbacks=_fallbacks(cell, info),
+            conditions=conditions,
+            memory=found,
+            arrivals=arrivals,
+        )
+    )
+    return Result(
+        scenario=cast(Scenario, cell.scenario),
+        variant=info["variant"],
+        backend=info["backend"],
+        engine=info["engine"],
+        precision_asked=cast(Any, cell.asked_precision),
+        precision_actual=info["precision"],
+        threads=info["threads"],
+        streams=cell.streams,
+        processes=len(said),
+        images=0,
+        duration_s=round(elapsed_s, 3),
+        cold_start_ms=ColdStart(
+            n=len(runs.cold_ms), p50=round(median(runs.cold_ms), 1), samples=tuple(runs.cold_ms)
+        ),
+        plan=said[0].get("plan"),
+        latency_ms=latency,
+        distribution_ms=statistics.histogram(totals),
+        process_p50_ms=tuple(statistics.round_(median(times)) for times in totals if times),
+        throughput=round(results / elapsed_s, 2),
+        throughput_ci95=statistics.mean_interval(rates),
+        cpu_per_image_ms=round(cpu_s * 1e3 / results, 3),
+        arrivals=arrivals,
+        memory_bytes=found,
+        energy=energy,
+        accuracy=cell.accuracy,
+        timeline=conditions.timeline,
+        missing=_missing(latency, conditions),
+        validity=validity,
+    )
+
+
+def _request(cell: Cell, images: Sequence[Path], settings: Settings) -> dict[str, Any]:
+    return {
         "model": str(cell.model),
         "load": cell.load,
         "hints": cell.hints.given() if cell.hints else None,
         "images": [str(image) for image in images],
-        "warmup_s": warmup_s,
-    }
-    colds = []
-    for i in range(cold_starts - 1):
-        if progress:
-            progress(f"cold start {i + 1} of {cold_starts}")
-        _, cold_ms = _run({**request, "duration_s": 0})
-        colds.append(cold_ms)
-    if progress:
-        progress("steady run")
-    said, cold_ms = _run({**request, "duration_s": duration_s})
-    colds.append(cold_ms)
-    info, samples = said["info"], said["samples_ms"]
-    reasons = _doubts(cell, info, samples, said)
-    return {
-        "scenario": "single",
-        "variant": info["variant"],
-        "backend": info["backend"],
-        "engine": info["engine"],
-        "precision_asked": cell.asked_precision,
-        "precision_actual": info["precision"],
-        "threads": info["threads"],
-        "images": len(images),
-        "cold_start_ms": {"n": len(colds), "p50": round(median(colds), 1), "samples": colds},
-        "latency_ms": {stage: statistics.summarise(ms) for stage, ms in samples.items()},
-        "throughput": round(len(samples["total"]) / said["elapsed_s"], 2),
-        "cpu_per_image_ms": round(said["cpu_s"] * 1e3 / len(samples["total"]), 3),
-        "memory_bytes": {
-            "peak_rss": said["peak_rss_bytes"],
-            "after_first_result": said["rss_bytes"],
-            "model": info["model_bytes"],
-        },
-        "energy": {"tier": None, "reason": "no meter or counter was read"},
-        "validity": {"status": "suspect" if reasons else "valid", "reasons": reasons},
+        "scenario": cell.scenario,
+        "streams": cell.streams,
+        "rate_hz": settings.rate_hz,
+        "seed": settings.seed,
+        "warmup_s": settings.warmup_s,
+        "duration_s": settings.duration_s / settings.processes,
     }
 
 
-def _run(request: dict[str, Any]) -> tuple[dict[str, Any], float]:
-    """Run a worker; return what it said and the time from its start to its first result, ms."""
-    start = time.monotonic()
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _WORKER],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            # Beyond what the steady run is to take: loading, warming up, and slow images.
-            timeout=_TIMEOUT_S + request["duration_s"] + request["warmup_s"],
-            check=False,
+def _run_all(
+    cell: Cell,
+    request: dict[str, Any],
+    settings: Settings,
+    monitor: Monitor,
+    progress: Callable[[str], None],
+) -> _Runs:
+    """Start cold as often as asked, then run the scenario in each of the cell's processes."""
+    runs = _Runs()
+    steady = 0 if cell.scenario == "cold" else settings.processes
+    cold = max(settings.cold_starts, settings.processes if cell.scenario == "cold" else 0) - steady
+    for i in range(max(0, cold)):
+        progress(f"cold start {i + 1} of {cold}")
+        said, start = process.ask(
+            _WORKER, {**request, "scenario": "cold"}, "first_result_s", follow=monitor.follow
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise InferenceError(f"the benchmark's process failed: {error}") from None
-    said: dict[str, Any] = {}
-    for line in done.stdout.splitlines():
-        # An engine may print lines of its own.
-        with suppress(ValueError):
-            fact = json.loads(line)
-            said |= fact if isinstance(fact, dict) else {}
-    if "error" in said:
-        raise InferenceError(said["error"], remedy=said.get("remedy"))
-    complete = "samples_ms" if request["duration_s"] > 0 else "first_result_s"
-    if done.returncode != 0 or complete not in said:
-        tail = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise InferenceError(
-            f"the benchmark's process died with status {done.returncode}",
-            where=request["model"],
-            got=tail[0],
+        _note_start(runs, said, start)
+        if cell.scenario == "cold":
+            now = said["first_result_s"]
+            runs.said.append({**said, "window": (start, now), "cpu_s": said["cpu_s"], "results": 1})
+    for i in range(steady):
+        progress(f"process {i + 1} of {steady}")
+        said, start = process.ask(
+            _WORKER,
+            {**request, "seed": settings.seed + i},
+            "samples_ms",
+            timeout_s=process.TIMEOUT_S + settings.duration_s + settings.warmup_s,
+            follow=monitor.follow,
         )
-    return said, round((said["first_result_s"] - start) * 1e3, 1)
+        _note_start(runs, said, start)
+        runs.said.append(said)
+    return runs
 
 
-def _doubts(
-    cell: Cell, info: dict[str, Any], samples: dict[str, list[float]], said: dict[str, Any]
-) -> list[str]:
-    """List the reasons for which a result should not be taken at face value."""
-    reasons = []
-    count = len(samples["total"])
-    floor = statistics.PERCENTILE_FLOORS[90]
-    if count < floor:
-        reasons.append(f"too few samples for percentiles: {count}, {floor} are needed for p90")
-    change = statistics.drift(samples["total"])
-    if change is not None and abs(change) > statistics.DRIFT_LIMIT:
-        reasons.append(f"latency drifted by {change:+.0%} from the first third to the last")
-    asked, actual = cell.asked_precision, info["precision"]
-    if asked and actual and asked != actual:
-        reasons.append(f"ran in {actual} where {asked} was asked for")
-    if actual is None:
-        reasons.append("the engine does not tell in which precision it ran")
-    waited = said["elapsed_s"] * info["threads"]
-    if info["threads"] == 1 and said["cpu_s"] < 0.9 * waited:
-        share = 1 - said["cpu_s"] / waited
-        reasons.append(f"the process got no CPU for {share:.0%} of the time: a busy machine")
-    return reasons
+def _note_start(runs: _Runs, said: dict[str, Any], start: float) -> None:
+    marks = {
+        "import": said["imported_s"] - said["began_s"],
+        "load": said["loaded_s"] - said["imported_s"],
+        "first": said["first_result_s"] - said["loaded_s"],
+        "total": said["first_result_s"] - start,
+    }
+    for name, seconds in marks.items():
+        runs.phases_ms[name].append(statistics.round_(seconds * 1e3))
+    runs.cold_ms.append(round(marks["total"] * 1e3, 1))
+
+
+def _arrivals(said: Sequence[dict[str, Any]]) -> Arrivals:
+    schedules = [one["schedule"] for one in said]
+    scheduled, dropped = (sum(s[name] for s in schedules) for name in ("scheduled", "dropped"))
+    ages: list[list[float]] = [one["samples_ms"]["total"] for one in said]
+    return Arrivals(
+        rate_hz=round(sum(s["rate_hz"] for s in schedules) / len(schedules), 3),
+        scheduled=scheduled,
+        completed=sum(s["completed"] for s in schedules),
+        dropped=dropped,
+        dropped_share=round(dropped / scheduled, 5) if scheduled else None,
+        age_ms=statistics.summarise(ages),
+        overloaded=any(s["overloaded"] for s in schedules),
+    )
+
+
+def _fallbacks(cell: Cell, info: dict[str, Any]) -> tuple[str, ...]:
+    """Say what ran otherwise than it was asked for."""
+    found = []
+    for what in ("variant", "backend"):
+        asked = cell.load.get(what)
+        if asked is not None and info[what] != asked:
+            found.append(f"{what} {info[what]} ran where {asked} was asked for")
+    threads = cell.load.get("threads")
+    if threads is not None and info["threads"] != threads:
+        found.append(f"{info['threads']} threads ran where {threads} were asked for")
+    return tuple(found)
+
+
+def _missing(latency: dict[str, Latency], conditions: Conditions) -> dict[str, str]:
+    """Say why a number is null: below a percentile's floor, or not told by the system."""
+    found = {f"conditions.{name}": why for name, why in conditions.missing.items()}
+    for name, (_, floor) in statistics.PERCENTILE_FLOORS.items():
+        counts = [stage.n for stage in latency.values() if getattr(stage, name) is None]
+        if counts:
+            found[f"latency_ms.{name}"] = f"{min(counts)} samples; {floor} are needed"
+    return found

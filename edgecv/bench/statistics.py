@@ -1,4 +1,9 @@
-"""Summaries of timings that say when there are too few of them."""
+"""Summaries of timings that say when there are too few of them.
+
+A cell is measured in several processes, for what differs from process to process (where memory
+came to lie, which CPU it began on) is not seen by more samples of one. Every interval here is
+therefore over processes first, and over the samples of each second.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +13,164 @@ from typing import Any
 
 import numpy as np
 
-PERCENTILE_FLOORS = {50: 1, 90: 64, 99: 662}
-"""Samples below which a percentile is not reported. Those of 90 and 99 are the early-stopping
-floors of MLPerf LoadGen; a median needs no floor, its interval tells."""
+from edgecv.bench.report import Histogram, Latency
+
+PERCENTILE_FLOORS = {"p50": (50.0, 1), "p90": (90.0, 64), "p99": (99.0, 662), "p999": (99.9, 6636)}
+"""Name -> percentile, and the samples below which it is not reported: those of the early-stopping
+rule of MLPerf LoadGen (99 % confidence that a run of this length tells it). A median needs no
+floor, its interval tells."""
 
 DRIFT_LIMIT = 0.10
+OUTER_FENCE = 3.0
+"""Interquartile ranges beyond the quartiles: Tukey's "far out", Exploratory Data Analysis, 1977."""
+_RESAMPLES = 2000
+_MEDIANS = 200
+_MOST = 2000
+_BINS = 40
+# Student's t, two-sided 95 %, by degrees of freedom.
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+_Z95 = 1.959964
 
 
-def summarise(samples_ms: Sequence[float]) -> dict[str, Any]:
+def summarise(processes: Sequence[Sequence[float]], seed: int = 0) -> Latency:
     """Summarise one stage.
 
+    Args:
+        processes: the samples of each process in the order of time, milliseconds.
+        seed: of the bootstrap.
+
     Returns:
-        ``{n, mean, min, p50, p90, p99, ci95}`` in milliseconds; ``ci95`` is the interval of the
-        median. What the samples cannot support is None.
+        Percentiles over all samples together. ``ci95`` is of the median: over processes and blocks
+        of their samples; with one process only over its samples, and so too narrow for whatever
+        differs between processes.
     """
-    data = np.sort(np.asarray(samples_ms, np.float64))
+    data = np.sort(np.concatenate([np.asarray(p, np.float64) for p in processes] or [np.empty(0)]))
     n = len(data)
     if not n:
-        return {"n": 0, "mean": None, "min": None, "p50": None, "p90": None, "p99": None,
-                "ci95": None}  # fmt: skip
-    summary: dict[str, Any] = {"n": n, "mean": _round(data.mean()), "min": _round(data[0])}
-    for q, floor in PERCENTILE_FLOORS.items():
-        summary[f"p{q}"] = _round(np.percentile(data, q)) if n >= floor else None
-    low, high = median_interval(n)
-    summary["ci95"] = None if low is None else [_round(data[low]), _round(data[high])]
-    return summary
+        return Latency(n=0)
+    found = {
+        name: round_(np.percentile(data, q)) if n >= floor else None
+        for name, (q, floor) in PERCENTILE_FLOORS.items()
+    }
+    return Latency(
+        n=n,
+        mean=round_(data.mean()),
+        min=round_(data[0]),
+        max=round_(data[-1]),
+        ci95=median_interval(processes, seed),
+        outliers=outliers(data),
+        **found,
+    )
 
 
-def median_interval(n: int) -> tuple[int, int] | tuple[None, None]:
+def median_interval(
+    processes: Sequence[Sequence[float]], seed: int = 0
+) -> tuple[float, float] | None:
+    """Return a 95 % interval of the median; None where the samples cannot support one.
+
+    With one process: the order statistics of the sign test, see `sign_test_ranks`. With several: a
+    process is drawn, then blocks of its samples (neighbours resemble each other, so they are drawn
+    together), and the deviations are widened as Student's t is against the normal distribution,
+    for so few processes.
+
+    Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), sections 3.8
+    (hierarchical data) and 8.2.3 (block resampling).
+    """
+    groups = [np.asarray(p, np.float64) for p in processes if len(p)]
+    if len(groups) < 2:
+        data = np.sort(groups[0]) if groups else np.empty(0)
+        low, high = sign_test_ranks(len(data))
+        return None if low is None or high is None else (round_(data[low]), round_(data[high]))
+    random = np.random.default_rng(seed)
+    medians = np.stack([_resampled_medians(group, random) for group in groups])
+    return _over_processes(medians, float(np.median(np.concatenate(groups))), random)
+
+
+def _resampled_medians(samples: np.ndarray[Any, Any], random: np.random.Generator) -> Any:
+    """Draw medians of one process, by blocks of about sqrt(n) samples."""
+    step = -(-len(samples) // _MOST)
+    samples = samples[::step]
+    n = len(samples)
+    size = max(1, math.isqrt(n))
+    starts = random.integers(0, n - size + 1, (_MEDIANS, -(-n // size)))
+    drawn = samples[starts[:, :, None] + np.arange(size)]
+    return np.median(drawn.reshape(_MEDIANS, -1), axis=1)
+
+
+def _over_processes(
+    medians: Any, centre: float, random: np.random.Generator
+) -> tuple[float, float]:
+    count = len(medians)
+    picked = random.integers(0, count, (_RESAMPLES, count))
+    drawn = medians[picked, random.integers(0, medians.shape[1], picked.shape)].mean(axis=1)
+    low, high = np.quantile(drawn - drawn.mean(), [0.025, 0.975]) * _widening(count)
+    return round_(centre + low), round_(centre + high)
+
+
+def _widening(count: int) -> float:
+    """Correct the bootstrap's spread for few processes: sqrt(n / (n - 1)) and Student's t."""
+    return math.sqrt(count / (count - 1)) * student_t(count - 1) / _Z95
+
+
+def student_t(freedom: int) -> float:
+    """Return the factor of a two-sided 95 % interval, by degrees of freedom.
+
+    Beyond those tabulated, the first two terms of its expansion about the normal distribution's
+    (Fisher and Cornish, 1960): right to 0.005 from there on.
+    """
+    if freedom <= len(_T95):
+        return _T95[freedom - 1]
+    z = _Z95
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of a mean over processes, by Student's t; None below two."""
+    n = len(values)
+    if n < 2:
+        return None
+    mean = float(np.mean(values))
+    half = student_t(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return round_(mean - half), round_(mean + half)
+
+
+def bootstrap_median(values: np.ndarray[Any, Any], seed: int) -> tuple[float, float]:
+    """Bootstrap the 95 % interval of the median of independent values, such as rounds."""
+    random = np.random.default_rng(seed)
+    drawn = np.median(random.choice(values, (_RESAMPLES, len(values))), axis=1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def outliers(data: np.ndarray[Any, Any]) -> int:
+    """Count the samples beyond Tukey's outer fences; 0 below four samples."""
+    if len(data) < 4:
+        return 0
+    first, third = np.percentile(data, [25, 75])
+    reach = OUTER_FENCE * (third - first)
+    return int(np.count_nonzero((data < first - reach) | (data > third + reach)))
+
+
+def histogram(processes: Sequence[Sequence[float]]) -> Histogram:
+    """Count all samples in at most 40 bins of equal ratio, the shortest and the longest included.
+
+    Equal ratios show the body of a distribution and its tail in one picture.
+    """
+    data = np.concatenate([np.asarray(p, np.float64) for p in processes] or [np.empty(0)])
+    if not len(data):
+        return Histogram()
+    low, high = float(data.min()), float(data.max())
+    low = max(low, 1e-4)
+    high = max(high * (1 + 1e-9), low * 1.001)
+    edges = np.geomspace(low, high, _BINS + 1)
+    edges[0] = min(edges[0], float(data.min()))
+    counts, edges = np.histogram(data, edges)
+    return Histogram(
+        edges_ms=tuple(float(f"{edge:.6g}") for edge in edges), counts=tuple(map(int, counts))
+    )
+
+
+def sign_test_ranks(n: int) -> tuple[int, int] | tuple[None, None]:
     """Find the order statistics that bracket the median with at least 95 % confidence.
 
     Source: the sign test: the number of samples below the median is binomial(n, 1/2), whatever the
@@ -68,8 +203,9 @@ def drift(samples_ms: Sequence[float]) -> float | None:
         return None
     first = float(np.median(samples_ms[: n // 3]))
     last = float(np.median(samples_ms[-(n // 3) :]))
-    return last / first - 1
+    return last / first - 1 if first else None
 
 
-def _round(value: Any) -> float:
+def round_(value: Any) -> float:
+    """Round to a tenth of a microsecond, as a plain float."""
     return round(float(value), 4)

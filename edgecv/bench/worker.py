@@ -1,7 +1,7 @@
-"""One cell of a benchmark, in a process of its own: ``python -m edgecv.bench.worker``.
+"""One process of a cell: ``python -m edgecv.bench.worker``.
 
-Reads a request as JSON from standard input and writes two JSON lines: after the first result, and
-at the end. Nothing is imported before the first result that a plain program would not import.
+Reads a request as JSON from standard input and writes JSON lines: after the first result, and at
+the end. Nothing is imported before the first result that a plain program would not import.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
-from edgecv.errors import EdgecvError
-from edgecv.hints import Hints
-from edgecv.loading import load
+_BEGAN_S = time.monotonic()
 
-_STAGES = ("decode", "preprocess", "infer", "postprocess", "total")
+from pathlib import Path  # noqa: E402  # timed from the first import on
+from typing import Any  # noqa: E402
+
+from edgecv.errors import EdgecvError  # noqa: E402
+from edgecv.hints import Hints  # noqa: E402
+from edgecv.loading import load  # noqa: E402
+
+_IMPORTED_S = time.monotonic()
 
 
 def run(request: dict[str, Any]) -> None:
@@ -24,37 +27,51 @@ def run(request: dict[str, Any]) -> None:
     hints = Hints(**request["hints"]) if request.get("hints") else None
     images = [Path(image) for image in request["images"]]
     with load(request["model"], hints=hints, trusted=True, **request["load"]) as model:
+        loaded_s = time.monotonic()
         first = model(images[0])
         _say(
+            began_s=_BEGAN_S,
+            imported_s=_IMPORTED_S,
+            loaded_s=loaded_s,
             first_result_s=time.monotonic(),
             first_ms=first.timings_ms.total,
             info=model.info.to_json(),
             rss_bytes=_status_bytes("VmRSS"),
-        )
-        if request["duration_s"] <= 0:
-            return
-        encoded = [image.read_bytes() for image in images]
-        # Reading a file from the page cache is not the model's latency; decoding it is.
-        deadline = time.monotonic() + request["warmup_s"]
-        count = 0
-        while time.monotonic() < deadline or count < 3:
-            model(encoded[count % len(encoded)])
-            count += 1
-        samples: dict[str, list[float]] = {stage: [] for stage in _STAGES}
-        start = time.monotonic()
-        busy_start = time.process_time()
-        count = 0
-        while time.monotonic() - start < request["duration_s"] or count < 10:
-            timings = model(encoded[count % len(encoded)]).timings_ms
-            for stage in _STAGES:
-                samples[stage].append(getattr(timings, stage))
-            count += 1
-        _say(
-            samples_ms=samples,
-            elapsed_s=time.monotonic() - start,
-            cpu_s=time.process_time() - busy_start,
             peak_rss_bytes=_status_bytes("VmHWM"),
+            cpu_s=time.process_time(),
         )
+        if request.get("scenario", "cold") == "cold":
+            return
+        _steady(model, [image.read_bytes() for image in images], request)
+
+
+def _steady(model: Any, images: list[bytes], request: dict[str, Any]) -> None:
+    # Reading a file from the page cache is not the model's latency; decoding it is.
+    from edgecv import plugins
+    from edgecv.bench.scenario import Setup
+
+    totals: list[float] = []
+    deadline = time.monotonic() + request["warmup_s"]
+    while time.monotonic() < deadline or len(totals) < 3:
+        totals.append(model(images[len(totals) % len(images)]).timings_ms.total)
+    recent = sorted(totals[-50:])
+    scenario = plugins.load("bench.scenarios", request["scenario"])
+    setup = Setup(
+        model=model,
+        images=images,
+        duration_s=request["duration_s"],
+        streams=request["streams"],
+        rate_hz=request["rate_hz"],
+        seed=request["seed"],
+        typical_ms=recent[len(recent) // 2],
+    )
+    busy_s = time.process_time()
+    done = scenario.run(setup)
+    _say(
+        **done.to_dict(),
+        cpu_s=time.process_time() - busy_s,
+        peak_rss_bytes=_status_bytes("VmHWM"),
+    )
 
 
 def _status_bytes(field: str) -> int | None:

@@ -207,12 +207,12 @@ def command(
     For each format the ladder goes from full int8 down to floats; a variant is shipped if it loses
     at most --max-drop points on the validation images and is faster here than what is more precise.
     """  # fmt: skip
+    from edgecv import page
     from edgecv.converters.conversion import convert
     from edgecv.converters.decision import Rules
     from edgecv.converters.graphs_only import convert_graphs
     from edgecv.converters.judge import Effort
     from edgecv.converters.order import Order
-    from edgecv.converters.report import page
     from edgecv.converters.source import Request
 
     output.check_target(json_target, [target, *(path for path in (data,) if path)])

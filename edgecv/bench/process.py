@@ -1,0 +1,91 @@
+"""Start a measuring process, follow it, and hear what it says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import edgecv
+from edgecv.errors import InferenceError
+
+TIMEOUT_S = 600.0
+"""Beyond what the measured run is to take: loading, warming up, and slow images."""
+
+
+def program(module: str) -> str:
+    """Return Python code that runs ``main`` of a module of ours.
+
+    As ``python -m`` does, but for the working folder: it may hold anybody's files, so it is not
+    where modules are looked for. With -P it is left out, and edgecv's own place goes last.
+    """
+    place = str(Path(edgecv.__file__).parent.parent)
+    return f"import sys; sys.path.append({place!r}); from {module} import main; main()"
+
+
+def ask(
+    code: str,
+    request: Mapping[str, Any],
+    complete: str,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    follow: Callable[[int | None], None] = lambda _: None,
+) -> tuple[dict[str, Any], float]:
+    """Run a process of ours to its end.
+
+    Args:
+        code: of `program`.
+        request: sent as JSON; ``model`` names it in errors.
+        complete: the fact without which it did not come to its end.
+        timeout_s: after so long it is ended.
+        follow: told the process, and None when it has ended.
+
+    Returns:
+        All facts that it said, and when it was started, seconds of `time.monotonic`.
+
+    Raises:
+        InferenceError: it failed, died or hung.
+    """
+    start = time.monotonic()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise InferenceError(f"the benchmark's process failed: {error}") from None
+    follow(process.pid)
+    try:
+        out, err = process.communicate(json.dumps(request), timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise InferenceError(f"the benchmark's process failed: {error}") from None
+    finally:
+        follow(None)
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    said: dict[str, Any] = {}
+    for line in out.splitlines():
+        # An engine may print lines of its own.
+        with suppress(ValueError):
+            fact = json.loads(line)
+            said |= fact if isinstance(fact, dict) else {}
+    if "error" in said:
+        raise InferenceError(said["error"], remedy=said.get("remedy"))
+    if process.returncode != 0 or complete not in said:
+        tail = err.strip().splitlines()[-1:] or ["it said nothing"]
+        raise InferenceError(
+            f"the benchmark's process died with status {process.returncode}",
+            where=str(request.get("model")),
+            got=tail[0],
+        )
+    return said, start

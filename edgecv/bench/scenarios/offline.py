@@ -1,0 +1,34 @@
+"""All images are there at once: how many a second, with workers and streams as measured best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgecv.bench.scenario import FEWEST, Run, Setup, by_stage
+from edgecv.throughput import predict_all
+
+SCHEDULED = False
+_CHOOSING_S = 4.0
+
+
+def run(setup: Setup) -> Run:
+    """Let `predict_all` choose its plan on some images, then time it with this plan."""
+    images, clock = setup.images, setup.clock
+
+    def until(end: float) -> Iterator[bytes]:
+        count = 0
+        while clock() < end or count < FEWEST:
+            yield images[count % len(images)]
+            count += 1
+
+    with predict_all(setup.model, until(clock() + _CHOOSING_S)) as first:
+        for _ in first:
+            pass
+    plan = first.stats.plan
+    timings = []
+    start = clock()
+    with predict_all(setup.model, until(start + setup.duration_s), plan=plan) as results:
+        for result in results:
+            timings.append(result.timings_ms)
+    window = start, clock()
+    return Run(samples_ms=by_stage(timings), results=len(timings), window=window, plan=str(plan))
