@@ -10,7 +10,7 @@ import numpy as np
 from edgecv.bench.comparison import name
 from edgecv.bench.report import Result
 from edgecv.page import printable
-from edgecv.svg import INK, LINE, MUTED, SERIES, new_figure, to_svg
+from edgecv.svg import INK, LINE, MUTED, PAPER, SERIES, new_figure, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,6 @@ MOST = 16
 """Results that a chart shows; the tables show all."""
 PHASES = ("import", "load", "first", "steady")
 _STAGES = ("decode", "preprocess", "infer", "postprocess")
-_HATCHES = ("", "////", "", "....")
 _MARKERS = ("o", "s", "^", "D", "P")
 _DASHES = ("solid", "dashed", "dashdot", "dotted")
 
@@ -86,7 +85,7 @@ def stages(results: Sequence[Result], *, narrow: bool = False) -> str:
         for i, stage in enumerate(_STAGES):
             widths = np.array([_p50(result, stage) for result in results])
             axes.barh(places, widths, left=left, height=0.62, color=SERIES[i], label=stage,
-                      hatch=_HATCHES[i], edgecolor=LINE, linewidth=0.4)  # fmt: skip
+                      edgecolor=PAPER, linewidth=1.2)  # fmt: skip
             left += widths
         _rows(axes, results, narrow)
         axes.set_ylim(-len(results) + 0.4, 0.6)
