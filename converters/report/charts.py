@@ -12,11 +12,11 @@ from edgecv.converters.report.columns import (
     milliseconds,
     pareto,
     points,
-    printable,
     value,
 )
 from edgecv.converters.report.document import Conversion, Rung, Sensitivity
-from edgecv.converters.report.svg import (
+from edgecv.page import printable
+from edgecv.svg import (
     ACCENT,
     INK,
     LINE,

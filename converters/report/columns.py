@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgecv.converters.report.document import Conversion, LabelledSet, Rung
+from edgecv.page import printable
 
 NOTHING = "-"
 AGREEMENT = "agreement"
@@ -184,9 +185,3 @@ def mebibytes(number: int | None) -> str:
 def percent(number: float | None) -> str:
     """Write a share of 1 in per cent."""
     return NOTHING if number is None else f"{100 * number:.1f} %"
-
-
-def printable(text: str) -> str:
-    """Replace what cannot be printed: control characters, lone surrogates, turns of direction."""
-    text = " ".join(text.split())
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -15,11 +15,11 @@ import numpy as np
 
 from edgecv import boxes, codecs
 from edgecv.bundle import Bundle
-from edgecv.converters.report.columns import printable
 from edgecv.converters.report.document import Conversion
 from edgecv.drawing import color_of, draw
 from edgecv.errors import ImageError
 from edgecv.manifest import Golden
+from edgecv.page import printable
 from edgecv.result import Result, Timings
 from edgecv.results import label_of
 from edgecv.results.classes import Classes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgecv.cli import output
 from edgecv.converters.report import columns
 from edgecv.converters.report.document import Conversion, validate
+from edgecv.page import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +33,7 @@ def print_ladder(conversion: Conversion | Mapping[str, Any], screen: Console) ->
     made = [column for column in columns.columns(conversion) if column.title != columns.AGREEMENT]
     titles = [f"{column.title}>" if column.numeric else column.title for column in made]
     for backend, rungs in columns.by_backend(conversion).items():
-        table = output.table(columns.printable(backend), "", *titles)
+        table = output.table(printable(backend), "", *titles)
         for column in table.columns[:2]:
             column.no_wrap = True
         for rung in rungs:
@@ -41,4 +42,4 @@ def print_ladder(conversion: Conversion | Mapping[str, Any], screen: Console) ->
         screen.print(table)
     screen.print("* shipped")
     for note in conversion.notes:
-        screen.print(f"note: {columns.printable(note)}")
+        screen.print(f"note: {printable(note)}")

@@ -212,12 +212,12 @@ def command(
     from edgecv.converters.graphs_only import convert_graphs
     from edgecv.converters.judge import Effort
     from edgecv.converters.order import Order
-    from edgecv.converters.report import page
     from edgecv.converters.source import Request
+    from edgecv.page import check_target
 
     output.check_target(json_target, [target, *(path for path in (data,) if path)])
     if html is not None:
-        page.check_target(html, overwrite=force)
+        check_target(html, overwrite=force)
     formats, excluded, notes = _narrow(board, formats, precisions)
     order = Order(
         request=Request(source, input_hw, architecture, trust_pickle),

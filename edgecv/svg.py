@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from edgecv.converters.report.columns import printable
 from edgecv.errors import DependencyMissingError
+from edgecv.page import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
