@@ -196,7 +196,12 @@ def change(before: Figure, after: Figure, refused: str | None = None) -> Change:
     """
     a, b = before.value, after.value
     said = Change(
-        figure=before.name, unit=before.unit, before=a, after=b, verdict="cannot say", reason=refused
+        figure=before.name,
+        unit=before.unit,
+        before=a,
+        after=b,
+        verdict="cannot say",
+        reason=refused,
     )
     if a <= 0 or b <= 0:
         return said.replace(reason=refused or "a ratio needs figures above 0")
@@ -228,7 +233,8 @@ def _energy(before: Result, after: Result, refused: str | None) -> Iterable[Chan
         refused = f"refused: tier {one.tier} before and tier {other.tier} after"
     if not refused and one.scope != other.scope:
         refused = f"refused: of the {one.scope} before and of the {other.scope} after"
-    for kind in ("gross", "marginal"):
+    kinds: tuple[Literal["gross", "marginal"], ...] = ("gross", "marginal")
+    for kind in kinds:
         old, new = joules(before, kind), joules(after, kind)
         if old is None or new is None:
             continue

@@ -96,7 +96,7 @@ def peak_rss(result: Result) -> Figure | None:
     return Figure("peak RSS", "bytes", float(value), None, missing)
 
 
-def joules(result: Result, kind: Literal["gross", "marginal"] | str) -> Figure | None:
+def joules(result: Result, kind: Literal["gross", "marginal"]) -> Figure | None:
     """Return the energy of a result, ``gross`` or ``marginal``."""
     value = getattr(result.energy, f"{kind}_j")
     if value is None:
@@ -160,9 +160,7 @@ def _from_histogram(histogram: Histogram, share: float, value: float) -> Interva
     return min(low, value), max(high, value)
 
 
-def _joined(
-    value: float, ends: Interval | None, p50: float, median: Interval
-) -> Interval | None:
+def _joined(value: float, ends: Interval | None, p50: float, median: Interval) -> Interval | None:
     if ends is None or min(ends[0], median[0], value) <= 0:
         return None
     low = math.hypot(math.log(value / ends[0]), math.log(p50 / min(p50, median[0])))
