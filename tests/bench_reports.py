@@ -88,7 +88,8 @@ def result(
     variant: str = "int8", p50_ms: float = 20.0, *, backend: str = "onnxruntime",
     scenario: str = "single", threads: int = 4, seed: int = 0, processes: int = 5,
     samples: int = 400, spread: float = 0.01, reasons: Sequence[Reason] = (),
-    accuracy: float | None = None, joules: float | None = None, tier: int = 1, **other: Any,
+    accuracy: float | None = None, joules: float | None = None, tier: int = 1,
+    stages: bool = True, **other: Any,
 ) -> Result:  # fmt: skip
     drawn = simulated(p50_ms, processes=processes, samples=samples, spread=spread, seed=seed)
     shares = {"decode": 0.18, "preprocess": 0.07, "infer": 0.68, "postprocess": 0.07}
@@ -114,7 +115,7 @@ def result(
             n=7, p50=180.0, samples=tuple(sorted(float(x) for x in rng.normal(180, 4, 7)))
         ),
         "latency_ms": {
-            **{k: latency([x * v for x in drawn], seed) for k, v in shares.items()},
+            **{k: latency([x * v for x in drawn], seed) for k, v in shares.items() if stages},
             "total": whole,
         },
         "distribution_ms": Histogram(
@@ -127,10 +128,12 @@ def result(
         "memory_bytes": Memory(
             peak_rss=uss + 70 * MB,
             phases={
-                name: Phase(
-                    rss=uss * k // 4 + 60 * MB, pss=uss * k // 4 + 40 * MB, uss=uss * k // 4
+                name: Phase(rss=part + 60 * MB, pss=part + 40 * MB, uss=part)
+                for name, part in zip(
+                    ("import", "load", "first", "steady"),
+                    (uss // 4, uss // 2, uss * 9 // 10, uss),
+                    strict=True,
                 )
-                for k, name in enumerate(("import", "load", "first", "steady"), 1)
             },
             model_file=4 * MB,
             missing={"weights": "the engine's format does not tell", "arena": "weights unknown"},
@@ -188,8 +191,10 @@ THROTTLED = Reason(
     message="throttle bits 0x50005 after the run, 0x0 before: the board was throttled",
 )
 BUSY = Reason(
-    code="busy-machine", status="suspect", message="other programs took 7.5 % of the CPUs, 5 % is the limit"
-)  # fmt: skip
+    code="busy-machine",
+    status="suspect",
+    message="other programs took 7.5 % of the CPUs, 5 % is the limit",
+)
 
 
 def full() -> Report:
@@ -207,9 +212,10 @@ def full() -> Report:
                seed=8, samples=100,
                arrivals=Arrivals(rate_hz=30, scheduled=1800, completed=1764, dropped=36,
                                  dropped_share=0.02)),
-        result("int8", 17.6, backend="openvino", scenario="server", seed=9, processes=1, samples=50),
+        result("int8", 17.6, backend="openvino", scenario="server", seed=9, processes=1,
+               samples=50),
         failures=(
-            Failure(cell="single: fp16 on litert, 4 threads", error="litert: the engine died: SIGILL"),
+            Failure(cell="single: fp16 on litert, 4 threads", error="the engine died: SIGILL"),
         ),
     )  # fmt: skip
 

@@ -37,8 +37,8 @@ class Figure:
 def stages(result: Result) -> dict[str, Figure]:
     """List p50, p90 and p99 of every stage that has them, by name.
 
-    The interval of a median is the report's; that of ``total`` is at least as wide as the medians of
-    the processes say: Student's t on their logarithms, as a bootstrap over few processes is too
+    The interval of a median is the report's; that of ``total`` is at least as wide as the medians
+    of the processes say: Student's t on their logarithms, as a bootstrap over few processes is too
     narrow. That of p90 and p99 is known for ``total`` alone, whose histogram the report holds: the
     order statistics that bracket the percentile (binomial), to the histogram's edges, joined in
     quadrature on the log scale with the interval of the median, which holds what differs from

@@ -2,7 +2,7 @@
 
 # Annotations are not postponed here: `edgecv.schema` reads them.
 
-from edgecv.bench.comparison import Comparison, Pair, compare, name
+from edgecv.bench.comparison import MACHINE, Comparison, Pair, compare, name
 from edgecv.bench.report import Report
 from edgecv.record import Record
 
@@ -94,8 +94,9 @@ def _violations(pair: Pair, tolerance: float) -> list[Violation]:
 
 
 def _machines(comparison: Comparison) -> str:
-    names = [d for d in comparison.differences if d.name.startswith("environment.")]
     said = "; ".join(
-        f"{d.name.partition('.')[2]} {d.before} before, {d.after} after" for d in names
+        f"{difference.name.partition('.')[2]} {difference.before} before, {difference.after} after"
+        for difference in comparison.differences
+        if difference.name.partition(".")[2] in MACHINE
     )
     return f"measured on another machine than the baseline, which says nothing then: {said}"

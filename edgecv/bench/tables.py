@@ -76,7 +76,7 @@ def _results(report: Report, notes: list[str]) -> list[str]:
             *(column.title for column in columns)]  # fmt: skip
     rows = []
     for result in report.results:
-        status = result.validity.status
+        status: str = result.validity.status
         if result.validity.reasons:
             status += f" [{_note(notes, words.reasons(result))}]"
         row = [status, result.scenario, result.variant, result.backend, words.precision(result),
@@ -101,8 +101,8 @@ def _comparison(comparison: Comparison) -> list[str]:
     lines = [
         "## Compared",
         "",
-        f"Before: {escape_markdown(comparison.before)}. After: {escape_markdown(comparison.after)}. "
-        "Ratios are after / before, with 95 % intervals.",
+        f"Before: {escape_markdown(comparison.before)}. "
+        f"After: {escape_markdown(comparison.after)}. Ratios are after / before, with 95 % intervals.",
         "",
     ]
     if not comparison.same_machine:

@@ -38,13 +38,15 @@ class Column:
 def columns(report: Report) -> list[Column]:
     """List the columns of numbers of the table of results, those that no result has left out."""
     made = [
-        Column("p50 ms", lambda r: of_total(r, "p50"), lambda r: why_percentile(r, "p50")),
+        Column("p50 ms", _total("p50"), lambda r: why_percentile(r, "p50")),
         Column("95 % interval", lambda r: between(total(r).ci95), lambda r: why(r, "ci95")),
-        Column("p90 ms", lambda r: of_total(r, "p90"), lambda r: why_percentile(r, "p90")),
-        Column("p99 ms", lambda r: of_total(r, "p99"), lambda r: why_percentile(r, "p99")),
+        Column("p90 ms", _total("p90"), lambda r: why_percentile(r, "p90")),
+        Column("p99 ms", _total("p99"), lambda r: why_percentile(r, "p99")),
         Column("results/s", lambda r: number(r.throughput), lambda r: why(r, "throughput")),
-        Column("cold start ms", lambda r: number(r.cold_start_ms.p50), lambda r: why(r, "cold_start_ms")),
-        Column("peak MiB", lambda r: mebibytes(r.memory_bytes.peak_rss), lambda r: why(r, "peak_rss")),
+        Column("cold start ms", lambda r: number(r.cold_start_ms.p50),
+               lambda r: why(r, "cold_start_ms")),
+        Column("peak MiB", lambda r: mebibytes(r.memory_bytes.peak_rss),
+               lambda r: why(r, "peak_rss")),
     ]  # fmt: skip
     if any(result.arrivals for result in report.results):
         made.append(Column("dropped", _dropped, lambda r: "only where images come by a schedule"))
@@ -56,11 +58,6 @@ def columns(report: Report) -> list[Column]:
 def total(result: Result) -> Latency:
     """Return the latency from image to result; empty if the cell has none."""
     return result.latency_ms.get("total", Latency(n=0))
-
-
-def of_total(result: Result, percentile: str) -> str:
-    """Write a percentile of the latency from image to result."""
-    return number(getattr(total(result), percentile))
 
 
 def why_percentile(result: Result, percentile: str, stage: str = "total") -> str:
@@ -163,6 +160,10 @@ def percent(share: float | None) -> str:
 def joules(value: float | None) -> str:
     """Write an energy in J."""
     return NOTHING if value is None else f"{value:.3g}"
+
+
+def _total(percentile: str) -> Callable[[Result], str]:
+    return lambda result: number(getattr(total(result), percentile))
 
 
 def _joules(kind: str) -> Callable[[Result], str]:

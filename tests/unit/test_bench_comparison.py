@@ -1,4 +1,4 @@
-"""Comparisons of two reports: what is said of a difference, of noise, and of what cannot be said."""
+"""Comparisons of two reports: differences, noise, and what cannot be said."""
 
 from __future__ import annotations
 
@@ -41,10 +41,13 @@ def test_a_real_difference_is_said(factor: float, verdict: str) -> None:
 
 def test_the_same_program_twice_is_rarely_called_different() -> None:
     """A/A: 5 processes that differ by 2 %; a bootstrap over them alone is too narrow."""
-    rounds = 120
+    rounds = 100
     wrong = {"total p50": 0, "total p90": 0, "total p99": 0}
     for seed in range(rounds):
-        pair = [result(seed=1000 + 2 * seed + i, spread=0.02, samples=140) for i in range(2)]
+        pair = [
+            result(seed=1000 + 2 * seed + i, spread=0.02, samples=140, stages=False)
+            for i in range(2)
+        ]
         for figure in wrong:
             wrong[figure] += change_of(pair[0], pair[1], figure).verdict != "no difference"
     assert all(count <= 0.05 * rounds for count in wrong.values()), wrong
@@ -176,7 +179,7 @@ def test_a_gate_lets_the_same_and_the_faster_through() -> None:
 def test_a_gate_stops_regressions_beyond_tolerance() -> None:
     before, after = report(result(seed=1)), report(result(p50_ms=26, seed=2))
     found = messages(before, after)
-    assert any("total p50 got 3" in text and "5% allowed" in text for text in found)
+    assert any("total p50 got " in text and "5% allowed" in text for text in found)
     assert any("throughput got" in text for text in found)
     assert all(
         text.startswith("single: int8 on onnxruntime, 4 threads, 1 stream: ") for text in found
