@@ -50,6 +50,8 @@ def both(chart: Chart[T_contra], data: T_contra) -> list[tuple[str, Any]]:
 def template(path: Path) -> Template:
     """Read a template into which texts are put escaped and without what cannot be printed.
 
+    It may use ``style``, the style sheet of all pages.
+
     Raises:
         DependencyMissingError: Jinja2 is not installed.
     """
@@ -75,6 +77,8 @@ def template(path: Path) -> Template:
         lstrip_blocks=True,
         finalize=finalize,
     )
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    environment.globals["style"] = Markup(style)
     return environment.from_string(path.read_text(encoding="utf-8"))
 
 

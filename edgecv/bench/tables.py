@@ -102,7 +102,8 @@ def _comparison(comparison: Comparison) -> list[str]:
         "## Compared",
         "",
         f"Before: {escape_markdown(comparison.before)}. "
-        f"After: {escape_markdown(comparison.after)}. Ratios are after / before, with 95 % intervals.",
+        f"After: {escape_markdown(comparison.after)}. "
+        "Ratios are after / before, with 95 % intervals.",
         "",
     ]
     if not comparison.same_machine:
