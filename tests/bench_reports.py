@@ -45,7 +45,7 @@ ENVIRONMENT: dict[str, Any] = {
     "libraries": {"numpy": "2.1.0", "opencv-python-headless": "4.10.0.84"},
     "engines": {"onnxruntime": "1.20.0", "openvino": "2025.0.0", "litert": None},
     "swap_bytes": None,
-    "missing": {"swap_bytes": "/proc/meminfo has no SwapTotal"},
+    "missing": {"swap_bytes": "/proc/meminfo has no SwapTotal", "engines.litert": "not installed"},
 }
 
 

@@ -50,6 +50,8 @@ def columns(report: Report) -> list[Column]:
     ]  # fmt: skip
     if any(result.arrivals for result in report.results):
         made.append(Column("dropped", _dropped, lambda r: "only where images come by a schedule"))
+    metrics = dict.fromkeys(metric for result in report.results for metric in result.accuracy)
+    made += [_metric(metric) for metric in metrics]
     made.append(Column("gross J", _joules("gross"), lambda r: why(r, "gross_j")))
     made.append(Column("marginal J", _joules("marginal"), lambda r: why(r, "marginal_j")))
     return made
@@ -118,10 +120,56 @@ def precision(result: Result) -> str:
 
 def short(result: Result) -> str:
     """Name a cell in a chart."""
-    name = f"{result.variant} · {result.backend} · {result.threads}t"
-    if result.streams > 1:
-        name += f" · {result.streams} streams"
-    return name if result.scenario == "single" else f"{name} · {result.scenario}"
+    return short_key(result.key)
+
+
+def short_key(key: tuple[str, str, str, int, int]) -> str:
+    """Name a cell by its `Result.key`, with what is usual left out."""
+    scenario, variant, backend, threads, streams = key
+    name = f"{variant} · {backend} · {threads}t"
+    if streams > 1:
+        name += f" · {streams} streams"
+    return name if scenario == "single" else f"{name} · {scenario}"
+
+
+def energy(result: Result) -> str:
+    """Say where the energy of a result comes from, and what work it is for."""
+    found = result.energy
+    said = f"{TIERS[found.tier]}, {found.source}"
+    if found.scope is not None:
+        said += f", of the {found.scope}"
+    if found.idle_w is not None:
+        said += f", idle {number(found.idle_w)} W"
+    if found.formula is not None:
+        said += f"; {found.formula}"
+    return said if found.work.macs is None else f"{said}; {found.work.macs / 1e6:.0f} million MACs"
+
+
+def energies(report: Report) -> dict[str, list[int]]:
+    """Group the cells, counted from 1, by where their energies come from."""
+    found: dict[str, list[int]] = {}
+    for i, result in enumerate(report.results, 1):
+        found.setdefault(energy(result), []).append(i)
+    return found
+
+
+def sizes(result: Result) -> str:
+    """Write what a result's memory is made of, MiB, and how it grows."""
+    memory = result.memory_bytes
+    parts = {"model file": memory.model_file, "weights": memory.weights, "arena": memory.arena}
+    said = [f"{name} {mebibytes(value)} MiB" for name, value in parts.items() if value is not None]
+    if memory.leak_per_minute is not None:
+        leak = f"growth {mebibytes(memory.leak_per_minute)} MiB a minute"
+        if memory.leak_ci95 is not None:
+            leak += " ({} to {})".format(*map(mebibytes, memory.leak_ci95))
+        said.append(leak)
+    return ", ".join(said)
+
+
+def doubtful(report: Report) -> list[Result]:
+    """List the results that have reasons, the invalid ones first."""
+    some = [result for result in report.results if result.validity.reasons]
+    return sorted(some, key=lambda result: result.validity.status != "invalid")
 
 
 def counts(report: Report) -> dict[str, int]:
@@ -164,6 +212,14 @@ def joules(value: float | None) -> str:
 
 def _total(percentile: str) -> Callable[[Result], str]:
     return lambda result: number(getattr(total(result), percentile))
+
+
+def _metric(metric: str) -> Column:
+    def cell(result: Result) -> str:
+        value = result.accuracy.get(metric)
+        return NOTHING if value is None else f"{value:.3f}"
+
+    return Column(metric, cell, lambda result: why(result, metric, "accuracy"))
 
 
 def _joules(kind: str) -> Callable[[Result], str]:

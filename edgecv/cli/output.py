@@ -48,12 +48,13 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
-def check_target(target: str | None, inputs: Iterable[Path] = ()) -> None:
-    """Refuse a JSON target that cannot be written, before the work is done for nothing.
+def check_target(target: str | None, inputs: Iterable[Path] = (), option: str = "--json") -> None:
+    """Refuse a target that cannot be written, before the work is done for nothing.
 
     Args:
-        target: as given with ``--json``.
+        target: as given with the option.
         inputs: what the command reads; it is never written over.
+        option: how errors name it.
 
     Raises:
         UsageError: a folder, a place without permission, or something that the command reads.
@@ -71,7 +72,7 @@ def check_target(target: str | None, inputs: Iterable[Path] = ()) -> None:
     elif any(_is_part(path, item) for item in inputs):
         reason = "the command reads it"
     if reason:
-        raise UsageError(f"cannot be written: {reason}", where=f"--json {target}")
+        raise UsageError(f"cannot be written: {reason}", where=f"{option} {target}")
 
 
 def _is_part(path: Path, item: Path) -> bool:
@@ -83,13 +84,15 @@ def _is_part(path: Path, item: Path) -> bool:
 
 
 @contextmanager
-def json_stream(target: str | None, inputs: Iterable[Path] = ()) -> Iterator[IO[str] | None]:
-    """Open where JSON goes: ``-`` is standard output, None is nowhere.
+def json_stream(
+    target: str | None, inputs: Iterable[Path] = (), option: str = "--json"
+) -> Iterator[IO[str] | None]:
+    """Open where JSON, or another text, goes: ``-`` is standard output, None is nowhere.
 
     A file is written beside its place and moved there at the end, so that a run that fails leaves
     what was there.
     """
-    check_target(target, inputs)
+    check_target(target, inputs, option)
     if target is None:
         yield None
     elif target == "-":
@@ -107,7 +110,7 @@ def json_stream(target: str | None, inputs: Iterable[Path] = ()) -> Iterator[IO[
             draft.replace(target)
         except OSError as error:
             raise UsageError(
-                f"cannot be written: {error.strerror}", where=f"--json {target}"
+                f"cannot be written: {error.strerror}", where=f"{option} {target}"
             ) from None
         finally:
             draft.unlink(missing_ok=True)

@@ -59,8 +59,8 @@ def render(report: Report, comparison: Comparison | None = None) -> str:
             else None,
         },
         panels=history.panels(results),
-        environment=list(flat(report.environment)),
-        settings=list(flat(report.settings)),
+        environment=flat(report.environment),
+        settings=flat(report.settings),
         version=edgecv.__version__,
     )
 
@@ -74,20 +74,24 @@ def escape_lines(text: str) -> Any:
     return Markup("\n").join(indent + escape(printable(line)) for indent, line in indented)
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """List nested values as (path, text); a null says why, where ``missing`` knows."""
+def flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List nested values as (path, text); a null says why, where a ``missing`` knows."""
+    return list(_flat(values, "", {}))
+
+
+def _flat(
+    values: Mapping[str, Any], prefix: str, known: Mapping[str, Any]
+) -> Iterable[tuple[str, str]]:
     missing = values.get("missing")
-    why = missing if isinstance(missing, dict) else {}
+    if isinstance(missing, dict):
+        known = {**known, **{f"{prefix}{key}": why for key, why in missing.items()}}
     for key, value in values.items():
         path = f"{prefix}{key}"
         if key == "missing" and isinstance(missing, dict):
             continue
         if isinstance(value, dict):
-            yield from flat(value, f"{path}.")
+            yield from _flat(value, f"{path}.", known)
         elif value is None:
-            yield path, f"- ({why.get(key, 'no reason given')})"
+            yield path, f"- ({known.get(path, 'no reason given')})"
         else:
-            yield (
-                path,
-                ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value),
-            )
+            yield path, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecv.bench import words
-from edgecv.bench.comparison import Change, Comparison, name
+from edgecv.bench.comparison import Change, Comparison
 from edgecv.bench.front import Front, Point
 from edgecv.bench.report import STAGES, Result
 from edgecv.page import printable
@@ -21,7 +21,7 @@ MOST_ROWS = 24
 """Results that a chart shows; the table has all."""
 
 MARKERS = ("o", "s", "^", "D", "P")
-_HATCHES = ("///", "...", "", "xxx", "++")
+_HATCHES = ("//", "\\\\", "", "xx")
 
 
 def distributions(results: Sequence[Result], *, narrow: bool = False) -> str:
@@ -41,7 +41,7 @@ def distributions(results: Sequence[Result], *, narrow: bool = False) -> str:
             histogram, latency = result.distribution_ms, words.total(result)
             edges = np.asarray(histogram.edges_ms)
             density = np.asarray(histogram.counts) / np.maximum(np.diff(edges), 1e-12)
-            height = 0.62 * density / max(float(density.max()), 1e-12)
+            height = 0.5 * density / max(float(density.max()), 1e-12)
             color = SERIES[row % len(SERIES)]
             axes.stairs(row - height, edges, baseline=row, fill=True, color=color, alpha=0.35)
             axes.stairs(row - height, edges, baseline=row, color=color, linewidth=0.9)
@@ -189,7 +189,7 @@ def ratios(comparison: Comparison, *, narrow: bool = False) -> str:
             axes.plot([ratio], [row], marker, color=color, markersize=8)
         space = max(max(ends) - 1, 1 - min(ends), 0.05) * 1.15
         axes.set_xlim(1 - space, 1 + space)
-        _rows(axes, [f"{label}: {change.verdict}" for label, change in rows], narrow, above=0.27)
+        _rows(axes, [f"{change.verdict}: {label}" for label, change in rows], narrow, above=0.27)
         axes.set_xlabel("ratio of median latencies, after / before (left: faster)")
         said = "; ".join(f"{label} {change.ratio:.3f}, {change.verdict}" for label, change in rows)
         return to_svg(figure, f"ratios{narrow:d}", f"Ratios of {len(rows)} cells", said)
@@ -198,14 +198,14 @@ def ratios(comparison: Comparison, *, narrow: bool = False) -> str:
 def ratios_of(comparison: Comparison) -> list[tuple[str, Change]]:
     """List the cells whose median latencies have a ratio, with it."""
     return [
-        (name(pair.key), change)
+        (words.short_key(pair.key), change)
         for pair in comparison.pairs
         for change in pair.changes
         if change.figure == "total p50" and change.ratio is not None
     ]
 
 
-def _rows(axes: Axes, names: Sequence[str], narrow: bool, above: float = 0.66) -> None:
+def _rows(axes: Axes, names: Sequence[str], narrow: bool, above: float = 0.68) -> None:
     """Name each row above it, where the whole width is."""
     for row, text in enumerate(names):
         axes.text(
