@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,7 @@ BUSY = Reason(
 )
 
 
+@cache
 def full() -> Report:
     """A matrix with everything in it: a Pareto front, scenarios, a throttled cell, a failure."""
     return report(
@@ -220,11 +222,13 @@ def full() -> Report:
     )  # fmt: skip
 
 
+@cache
 def nothing() -> Report:
     """Only failures."""
     return report(failures=(Failure(cell="single: fp32 on onnxruntime", error="no such file"),))
 
 
+@cache
 def hostile() -> Report:
     """Names that would break a page, a table, a formula of a spreadsheet."""
     cell = result(HOSTILE, accuracy=0.2, joules=0.1, reasons=[THROTTLED.replace(message=HOSTILE)])

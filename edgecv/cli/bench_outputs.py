@@ -82,13 +82,12 @@ def write_outputs(
         from edgecv.bench.html import render
 
         page.write(html, render(report, comparison), overwrite=overwrite)
-    for option, target, make in (
-        ("--markdown", markdown, lambda: tables.to_markdown(report, comparison)),
-        ("--csv", csv, lambda: tables.to_csv(report)),
-    ):
-        with output.json_stream(target, inputs, option) as file:
-            if file is not None:
-                file.write(make())
+    with output.json_stream(markdown, inputs, "--markdown") as file:
+        if file is not None:
+            file.write(tables.to_markdown(report, comparison))
+    with output.json_stream(csv, inputs, "--csv") as file:
+        if file is not None:
+            file.write(tables.to_csv(report))
 
 
 def print_report(report: Report, before: Report | None, screen: Console) -> None:
