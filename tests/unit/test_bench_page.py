@@ -24,7 +24,8 @@ from tests import bench_reports
 from tests.bench_reports import THROTTLED, report, result
 
 # 15 pixels of the frame are its scroll bar.
-PROBE = """<iframe id="frame" src="page.html" style="width: 375px; height: 800px; border: 0"></iframe>
+PROBE = """
+<iframe id="frame" src="page.html" style="width: 375px; height: 800px; border: 0"></iframe>
 <p id="out"></p>
 <script>
 frame.onload = () => {
