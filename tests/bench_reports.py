@@ -60,7 +60,7 @@ def simulated(
     return list(p50_ms * offsets[:, None] * noise)
 
 
-def bootstrap(drawn: Sequence[np.ndarray], seed: int = 0, rounds: int = 200) -> Interval:
+def bootstrap(drawn: Sequence[np.ndarray], seed: int = 0, rounds: int = 100) -> Interval:
     """Return the 95 % interval of the median over processes and their samples."""
     rng = np.random.default_rng(seed)
     medians = []
