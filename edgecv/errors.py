@@ -26,6 +26,7 @@
     │   ├── StepError               a conversion step that failed
     │   └── ParityError             a converted model that does not do what its source does
     ├── TargetError             the description of a board breaks its schema
+    ├── BenchReportError        a saved benchmark that cannot be read or breaks its schema
     └── DependencyMissingError  an optional library that an extra brings
 
 Each says what is wrong, where, what was expected, what came instead and what to do about it.
@@ -188,6 +189,10 @@ class ParityError(ConversionError):
 
 class TargetError(EdgecvError):
     """The description of a board breaks its schema."""
+
+
+class BenchReportError(EdgecvError):
+    """The saved report of a benchmark cannot be read, or breaks its schema."""
 
 
 class DependencyMissingError(EdgecvError):

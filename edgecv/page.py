@@ -1,22 +1,56 @@
-"""Pages of HTML: no script, nothing from the network, everything inside."""
+"""Pages of HTML that hold all they need: what all reports share."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from edgecv.errors import DependencyMissingError, UsageError
+from edgecv.record import Record
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_STYLE = Path(__file__).with_name("page.css")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class Chart(Protocol[T_contra]):
+    """A function that draws data as SVG."""
+
+    def __call__(self, data: T_contra, /, *, narrow: bool = False) -> str:
+        """Draw for a wide screen, or for a phone."""
+        ...
+
+
+def printable(text: str) -> str:
+    """Replace what cannot be printed: control characters, lone surrogates, turns of direction."""
+    text = " ".join(text.split())
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def escape_markdown(text: str) -> str:
+    """Escape what Markdown, or the HTML in it, would take for its own."""
+    text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
+
+
+def both(chart: Chart[T_contra], data: T_contra) -> list[tuple[str, Any]]:
+    """Draw a chart for wide and for narrow screens: (class of the style sheet, SVG)."""
+    from markupsafe import Markup
+
+    return [
+        ("wide", Markup(chart(data))),  # our own SVG, its texts escaped
+        ("narrow", Markup(chart(data, narrow=True))),
+    ]
 
 
 def template(path: Path) -> Template:
-    """Read a page's template; whatever is put in is escaped, and it has ``style``, our style sheet.
+    """Read a template into which texts are put escaped and without what cannot be printed.
+
+    It may use ``style``, the style sheet of all pages.
 
     Raises:
         DependencyMissingError: Jinja2 is not installed.
@@ -43,28 +77,19 @@ def template(path: Path) -> Template:
         lstrip_blocks=True,
         finalize=finalize,
     )
-    environment.globals["style"] = Markup(_STYLE.read_text(encoding="utf-8"))  # ours
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    environment.globals["style"] = Markup(style)
     return environment.from_string(path.read_text(encoding="utf-8"))
 
 
-def embedded(data: Any) -> Any:
-    """Write plain data as JSON that no HTML parser can take for the end of its element."""
+def embedded(record: Record) -> Any:
+    """Write a record as JSON that no HTML parser can take for the end of its element."""
     from markupsafe import Markup
 
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(record.to_dict(), allow_nan=False, separators=(",", ":"))
     for mark in "<>&":
         text = text.replace(mark, f"\\u{ord(mark):04x}")
     return Markup(text)  # ASCII, without a character that HTML knows
-
-
-def both(chart: Any, data: Any) -> list[tuple[str, Any]]:
-    """Draw a chart for wide and for narrow screens: (class of the style sheet, SVG)."""
-    from markupsafe import Markup
-
-    return [
-        ("wide", Markup(chart(data))),  # our own SVG, its texts escaped
-        ("narrow", Markup(chart(data, narrow=True))),
-    ]
 
 
 def write(path: Path, text: str, *, overwrite: bool = False, source: Path | None = None) -> None:
@@ -116,9 +141,3 @@ def _is_part(path: Path, source: Path) -> bool:
     if here == there or (path.exists() and source.exists() and path.samefile(source)):
         return True
     return there.is_dir() and there in here.parents
-
-
-def printable(text: str) -> str:
-    """Replace what cannot be printed: control characters, lone surrogates, turns of direction."""
-    text = " ".join(text.split())
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

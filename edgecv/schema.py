@@ -5,7 +5,7 @@ function that checks the value. An int is taken where a float is expected, and n
 converted. Errors name the field: ``manifest.json: variants[0].layout: expected one of NCHW, NHWC``.
 
 This is not pydantic: importing it and building its classes takes longer than opening a small
-network. ``scripts/manifest_schema.py`` hands the same records to pydantic, to publish their JSON
+network. ``scripts/schemas.py`` hands the same records to pydantic, to publish their JSON
 Schema, and the tests compare what both accept.
 """
 

@@ -122,6 +122,10 @@ def _localize(element: ElementTree.Element) -> None:
     found = {name.rpartition("}")[2]: text for name, text in element.attrib.items()}
     if element.tag == "g":
         found.pop("id", None)  # the same in every chart, and nothing refers to it
+    for name in ("fill", "stroke"):
+        # Hatches have their colours as attributes.
+        if found.get(name) in _VARIABLES:
+            found["style"] = f"{name}: {found.pop(name)}; {found.get('style', '')}"
     for color, variable in _VARIABLES.items():
         if "style" in found:
             found["style"] = found["style"].replace(color, f"var({variable})")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from edgecv.converters.report.columns import by_backend, columns
 from edgecv.converters.report.document import Conversion
-from edgecv.page import printable
+from edgecv.page import escape_markdown
 
 
 def to_markdown(conversion: Conversion) -> str:
@@ -24,11 +22,5 @@ def to_markdown(conversion: Conversion) -> str:
         for backend, rungs in by_backend(conversion).items()
         for rung in rungs
     ]
-    lines = [[*map(escape, head)], marks, *([*map(escape, row)] for row in rows)]
+    lines = [[*map(escape_markdown, head)], marks, *([*map(escape_markdown, row)] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def escape(text: str) -> str:
-    """Escape what Markdown, or the HTML in it, would take for its own."""
-    text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import edgecv
-from edgecv import page
 from edgecv.bundle import is_bundle, open_bundle
 from edgecv.converters.report import charts, columns, disagreements
 from edgecv.converters.report.disagreements import Disagreements
 from edgecv.converters.report.document import Conversion, read
+from edgecv.page import both, check_target, embedded, template, write
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -38,12 +38,12 @@ def render(conversion: Conversion, found: Disagreements | None = None) -> str:
     Raises:
         DependencyMissingError: Jinja2 or matplotlib is not installed.
     """
-    template = page.template(_TEMPLATE)
+    page = template(_TEMPLATE)
     layers = conversion.sensitivity or ()
-    scatter = page.both(charts.scatter, conversion) if charts.can_scatter(conversion) else None
-    return template.render(
+    scatter = both(charts.scatter, conversion) if charts.can_scatter(conversion) else None
+    return page.render(
         conversion=conversion,
-        raw=page.embedded(conversion.to_dict()),
+        raw=embedded(conversion),
         summary=columns.summary(conversion),
         images=columns.images(conversion),
         columns=columns.columns(conversion),
@@ -51,7 +51,7 @@ def render(conversion: Conversion, found: Disagreements | None = None) -> str:
         front={rung.variant for rung in columns.pareto(conversion.rungs)},
         scatter=scatter,
         unplaced=sum(r.metric is None or r.latency_ms is None for r in conversion.rungs),
-        bars=page.both(charts.bars, layers) if layers else None,
+        bars=both(charts.bars, layers) if layers else None,
         worst=charts.most_damaging(layers),
         layers=len(layers),
         disagreements=found,
@@ -68,5 +68,5 @@ def write_page(source: Path, target: Path, *, overwrite: bool = False) -> None:
         BundleError: the bundle or the document is broken.
         DependencyMissingError: Jinja2 or matplotlib is not installed.
     """
-    page.check_target(target, overwrite=overwrite, source=source)
-    page.write(target, make(source, read(source)), overwrite=overwrite, source=source)
+    check_target(target, overwrite=overwrite, source=source)
+    write(target, make(source, read(source)), overwrite=overwrite, source=source)

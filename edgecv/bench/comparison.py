@@ -1,224 +1,266 @@
-"""Compare two reports, and let a continuous integration fail on a significant regression.
+"""Two reports side by side: ratios with intervals, and what may be said of them.
 
-The interval of a ratio follows from those of its two parts on the logarithmic scale, as for
-independent estimates: the half widths add up as the root of their squares. Where the interval of a
-ratio holds 1, there is no difference to speak of.
+Every ratio is ``after / before``. Its interval is that of two independent figures, from their own
+intervals, on the log scale (MOVER: Donner and Zou, *Closed-form confidence intervals for functions
+of the normal mean and standard deviation*, Stat Methods Med Res 21, 2012): with ``a`` in
+``[a1, a2]`` before and ``b`` in ``[b1, b2]`` after,
+
+    lower = b/a * exp(-sqrt(log(b/b1)^2 + log(a2/a)^2))
+    upper = b/a * exp(+sqrt(log(b2/b)^2 + log(a/a1)^2))
+
+A difference is said only where the two intervals themselves are disjoint, which is stricter than
+an interval of the ratio without 1.
 """
 
-from __future__ import annotations
+# Annotations are not postponed here: `edgecv.schema` reads them.
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
-from edgecv.bench import energy
-from edgecv.bench.report import Report, Result
+from edgecv.bench.figures import Figure, cold_start, joules, peak_rss, stages, throughput
+from edgecv.bench.report import Interval, Report, Result
 from edgecv.record import Record
 
-Verdict = Literal["better", "worse", "no difference", "cannot say"]
-TOLERANCE = 0.05
-_COMPARED = ("cpu", "cpu_features", "usable_cpus", "governor", "kernel", "python", "engines")
+Verdict = Literal["faster", "slower", "less", "more", "no difference", "cannot say"]
+Key = tuple[str, str, str, int, int]
+
+VOLATILE = ("load_average", "missing", "created", "uptime_s")
+"""Parts of the environment that differ from run to run and say nothing about the machine."""
+MACHINE = ("board", "cpu", "machine", "usable_cpus")
+"""Parts of the environment that make the machine."""
+
+
+class Difference(Record, kw_only=True):
+    """Something other than the figures that is not the same in both reports.
+
+    Attributes:
+        name: of the field, such as ``environment.cpu``.
+        before: its value, as text; null where it is null or absent.
+        after: the same.
+    """
+
+    name: str
+    before: str | None = None
+    after: str | None = None
 
 
 class Change(Record, kw_only=True):
-    """One number of one cell, before and after.
+    """One figure of a cell, before and after.
 
     Attributes:
-        cell: what was measured.
-        quantity: such as ``total p50`` or ``throughput``.
-        unit: of both values.
-        before: the saved value.
-        after: the new one.
-        ratio: how many times as good the new one is: above 1 is better, whatever the quantity.
-        ci95: its interval; None where a part has none.
-        verdict: ``better`` or ``worse`` only where the interval leaves 1 out.
-        note: why nothing can be said.
+        figure: such as ``total p50``.
+        unit: of both.
+        before: the figure.
+        after: the same.
+        ratio: after / before.
+        ci95: 95 % interval of the ratio.
+        verdict: what may be said.
+        reason: why nothing can be said.
     """
 
-    cell: str
-    quantity: str
+    figure: str
     unit: str
-    before: float | None
-    after: float | None
+    before: float | None = None
+    after: float | None = None
     ratio: float | None = None
-    ci95: tuple[float, float] | None = None
-    verdict: Verdict = "cannot say"
-    note: str = ""
+    ci95: Interval | None = None
+    verdict: Verdict
+    reason: str | None = None
+
+    @property
+    def worse(self) -> bool:
+        """Whether the figure got worse, beyond doubt."""
+        return self.verdict in ("slower", "more")
+
+    @property
+    def worse_by(self) -> float | None:
+        """How much worse, as a part of the better: 0.1 is 10 %; negative where it got better."""
+        if self.ratio is None:
+            return None
+        return (1 / self.ratio if self.figure == "throughput" else self.ratio) - 1
+
+
+class Pair(Record, kw_only=True):
+    """A cell that both reports have.
+
+    Attributes:
+        key: scenario, variant, backend, threads, streams.
+        before: validity there.
+        after: the same.
+        differences: engine, precision and other terms that are not the same.
+        changes: figure by figure.
+    """
+
+    key: Key
+    before: Literal["valid", "suspect", "invalid"]
+    after: Literal["valid", "suspect", "invalid"]
+    differences: tuple[Difference, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 class Comparison(Record, kw_only=True):
-    """Two reports side by side.
+    """What two reports say of each other.
 
     Attributes:
-        changes: of the cells that both have.
-        only_before: cells that are missing now.
-        only_after: cells that are new.
-        differences: of the two machines and their software, in words.
+        before: when the first was made, and of what.
+        after: the same of the second.
+        pairs: cells of both, in the order of the first.
+        only_before: cells of the first alone.
+        only_after: cells of the second alone.
+        differences: of machine, versions, model and settings.
     """
 
-    changes: tuple[Change, ...]
-    only_before: tuple[str, ...] = ()
-    only_after: tuple[str, ...] = ()
-    differences: tuple[str, ...] = ()
+    before: str
+    after: str
+    pairs: tuple[Pair, ...] = ()
+    only_before: tuple[Key, ...] = ()
+    only_after: tuple[Key, ...] = ()
+    differences: tuple[Difference, ...] = ()
 
-
-def name(result: Result) -> str:
-    """Name a cell for people."""
-    threads = "1 thread" if result.threads == 1 else f"{result.threads} threads"
-    streams = "" if result.streams == 1 else f", {result.streams} streams"
-    engine = "" if result.variant == result.backend else f" ({result.backend})"
-    return f"{result.scenario}, {result.variant}{engine}, {threads}{streams}"
+    @property
+    def same_machine(self) -> bool:
+        """Whether both were measured on the same machine, as far as the reports tell."""
+        names = {f"environment.{name}" for name in MACHINE}
+        return not any(difference.name in names for difference in self.differences)
 
 
 def compare(before: Report, after: Report) -> Comparison:
-    """Compare cell by cell what scenario, variant, backend, threads and streams make the same."""
-    old, new = ({r.key: r for r in report.results} for report in (before, after))
-    changes = [c for key, r in new.items() if key in old for c in _changes(old[key], r)]
-    return Comparison(
-        changes=tuple(changes),
-        only_before=tuple(name(r) for key, r in old.items() if key not in new),
-        only_after=tuple(name(r) for key, r in new.items() if key not in old),
-        differences=tuple(_differences(before, after)),
-    )
-
-
-def gate(before: Report, after: Report, tolerance: float = TOLERANCE) -> list[str]:
-    """List what a continuous integration should fail for.
+    """Match the results of two reports by `Result.key`, and compare their figures.
 
     Args:
-        before: the baseline.
-        after: the new report.
-        tolerance: worsening, as a part of the old value, that is let pass even if it is beyond
-            doubt.
-
-    Returns:
-        Significant regressions beyond the tolerance, in words; cells of the baseline that are
-        missing; results that are invalid, for they prove nothing; and two different machines.
+        before: the earlier, or the baseline; the denominator of every ratio.
+        after: the later.
     """
-    found = compare(before, after)
-    violations = [f"missing: {cell}" for cell in found.only_before]
-    for result in after.results:
-        if result.validity.status == "invalid":
-            reasons = "; ".join(r.message for r in result.validity.reasons if r.status == "invalid")
-            violations.append(f"invalid: {name(result)}: {reasons}")
-    violations += [
-        f"other machine: {text}" for text in found.differences if text.startswith(("cpu", "usable"))
-    ]
-    for change in found.changes:
-        if change.verdict == "worse" and change.ratio is not None and change.ratio < 1 - tolerance:
-            violations.append(
-                f"worse: {change.cell}: {change.quantity} from {change.before:g} to "
-                f"{change.after:g} {change.unit} ({1 - change.ratio:.0%} worse)"
-            )
-    return violations
-
-
-def _changes(before: Result, after: Result) -> Iterator[Change]:
-    cell = name(after)
-    note = next(
-        (
-            f"the {which} result is invalid"
-            for which, result in (("saved", before), ("new", after))
-            if result.validity.status == "invalid"
+    old = {result.key: result for result in before.results}
+    new = {result.key: result for result in after.results}
+    return Comparison(
+        before=f"{before.model.name}, {before.created}",
+        after=f"{after.model.name}, {after.created}",
+        pairs=tuple(_pair(old[key], new[key]) for key in old if key in new),
+        only_before=tuple(key for key in old if key not in new),
+        only_after=tuple(key for key in new if key not in old),
+        differences=(
+            *_differences("environment", before.environment, after.environment),
+            *_differences("model", before.model.to_dict(), after.model.to_dict()),
+            *_differences("settings", before.settings, after.settings),
         ),
-        "",
-    )
-    old, new = before.latency_ms.get("total"), after.latency_ms.get("total")
-    if old is not None and new is not None:
-        yield _ratio(cell, "total p50", "ms", old.p50, new.p50, old.ci95, new.ci95, note)
-    for stage in ("decode", "preprocess", "infer", "postprocess"):
-        a, b = before.latency_ms.get(stage), after.latency_ms.get(stage)
-        if a is not None and b is not None:
-            yield _ratio(cell, f"{stage} p50", "ms", a.p50, b.p50, a.ci95, b.ci95, note)
-    for tail in ("p90", "p99"):
-        a_tail, b_tail = getattr(old, tail, None), getattr(new, tail, None)
-        if a_tail is not None and b_tail is not None:
-            yield _ratio(cell, f"total {tail}", "ms", a_tail, b_tail, None, None, note)
-    yield _ratio(
-        cell, "throughput", "results/s", before.throughput, after.throughput,
-        before.throughput_ci95, after.throughput_ci95, note, more_is_better=True,
-    )  # fmt: skip
-    cold = (before.cold_start_ms, after.cold_start_ms)
-    yield _ratio(
-        cell, "cold start p50", "ms", cold[0].p50, cold[1].p50,
-        _range(cold[0].samples), _range(cold[1].samples), note,
-    )  # fmt: skip
-    peaks = (before.memory_bytes.peak_rss, after.memory_bytes.peak_rss)
-    if None not in peaks:
-        # Sizes repeat to a few pages; what allocators make of chance is below a part in a hundred.
-        spread = tuple((p * 0.99, p * 1.01) for p in peaks if p is not None)
-        yield _ratio(cell, "peak RSS", "bytes", *peaks, spread[0], spread[1], note)
-    value, told = energy.compare(before.energy, after.energy)
-    yield Change(
-        cell=cell,
-        quantity="energy",
-        unit="J/result",
-        before=before.energy.gross_j,
-        after=after.energy.gross_j,
-        ratio=value,
-        verdict="cannot say"
-        if note or (value is None and told != "the intervals overlap")
-        else "no difference"
-        if value is None
-        else "better"
-        if value > 1
-        else "worse",
-        note=note or (told if value is None else ""),
     )
 
 
-def _ratio(
-    cell: str,
-    quantity: str,
-    unit: str,
-    before: float | None,
-    after: float | None,
-    before_ci: tuple[float, float] | None,
-    after_ci: tuple[float, float] | None,
-    note: str = "",
-    *,
-    more_is_better: bool = False,
-) -> Change:
-    change = Change(cell=cell, quantity=quantity, unit=unit, before=before, after=after, note=note)
-    if not before or not after:
-        return change.replace(note=note or "not measured in both")
-    value = after / before if more_is_better else before / after
-    if before_ci is None or after_ci is None:
-        return change.replace(ratio=round(value, 4), note=note or "no interval")
-    parts = [_log_half(before, before_ci), _log_half(after, after_ci)]
-    if None in parts:
-        return change.replace(ratio=round(value, 4), note=note or "an interval that reaches 0")
-    half = math.hypot(*(p for p in parts if p is not None))
-    low, high = value * math.exp(-half), value * math.exp(half)
-    verdict: Verdict = "better" if low > 1 else "worse" if high < 1 else "no difference"
-    return change.replace(
-        ratio=round(value, 4),
-        ci95=(round(low, 4), round(high, 4)),
-        verdict="cannot say" if note else verdict,
+def name(key: Key) -> str:
+    """Write a key in words: ``single: int8 on openvino, 4 threads, 1 stream``."""
+    scenario, variant, backend, threads, streams = key
+    return (
+        f"{scenario}: {variant} on {backend}, {threads} thread{'s' * (threads != 1)}, "
+        f"{streams} stream{'s' * (streams != 1)}"
     )
 
 
-def _log_half(value: float, interval: tuple[float, float]) -> float | None:
-    """Return the larger half of an interval on the logarithmic scale."""
-    low, high = interval
-    if low <= 0:
-        return None
-    return max(abs(math.log(value / low)), abs(math.log(high / value)))
+def _pair(before: Result, after: Result) -> Pair:
+    invalid = [
+        f"invalid {when}: {'; '.join(reason.message for reason in result.validity.reasons)}"
+        for when, result in (("before", before), ("after", after))
+        if result.validity.status == "invalid"
+    ]
+    terms = ("engine", "precision_asked", "precision_actual", "processes", "images")
+    both = [{term: getattr(result, term) for term in terms} for result in (before, after)]
+    return Pair(
+        key=before.key,
+        before=before.validity.status,
+        after=after.validity.status,
+        differences=tuple(_differences("", *both)),
+        changes=tuple(_changes(before, after, " and ".join(invalid) or None)),
+    )
 
 
-def _range(samples: Sequence[float]) -> tuple[float, float] | None:
-    """Return the range of at least six samples: the sign test's interval of their median."""
-    return (min(samples), max(samples)) if len(samples) >= 6 else None
+def _changes(before: Result, after: Result, refused: str | None) -> Iterable[Change]:
+    old, new = stages(before), stages(after)
+    for figure in old:
+        if figure in new:
+            yield change(old[figure], new[figure], refused)
+    for read in (throughput, cold_start, peak_rss):
+        one, other = read(before), read(after)
+        if one is not None and other is not None:
+            yield change(one, other, refused)
+    yield from _energy(before, after, refused)
 
 
-def _differences(before: Report, after: Report) -> Iterator[str]:
-    for key in _COMPARED:
-        old, new = before.environment.get(key), after.environment.get(key)
-        if (
-            list(old) != list(new)
-            if isinstance(old, list | tuple) and isinstance(new, list | tuple)
-            else old != new
-        ):
-            yield f"{key}: {old} before, {new} now"
-    if before.model.sha256 != after.model.sha256:
-        yield "model: other bytes"
+def change(before: Figure, after: Figure, refused: str | None = None) -> Change:
+    """Compare two figures of the same kind.
+
+    Args:
+        before: the denominator.
+        after: the numerator.
+        refused: why nothing may be said, whatever the figures are.
+    """
+    a, b = before.value, after.value
+    said = Change(
+        figure=before.name,
+        unit=before.unit,
+        before=a,
+        after=b,
+        verdict="cannot say",
+        reason=refused,
+    )
+    if a <= 0 or b <= 0:
+        return said.replace(reason=refused or "a ratio needs figures above 0")
+    said = said.replace(ratio=b / a)
+    old, new = before.ci95, after.ci95
+    if old is None or new is None:
+        why = before.missing if old is None else after.missing
+        return said.replace(reason=refused or why)
+    if min(*old, *new) <= 0:
+        return said.replace(reason=refused or "an interval reaches 0")
+    down = math.hypot(math.log(b / min(b, new[0])), math.log(max(a, old[1]) / a))
+    up = math.hypot(math.log(max(b, new[1]) / b), math.log(a / min(a, old[0])))
+    said = said.replace(ci95=(b / a * math.exp(-down), b / a * math.exp(up)))
+    if refused:
+        return said
+    if old[0] <= new[1] and new[0] <= old[1]:
+        return said.replace(verdict="no difference")
+    grew = b > a
+    if before.name == "throughput":
+        return said.replace(verdict="faster" if grew else "slower")
+    if before.unit == "ms":
+        return said.replace(verdict="slower" if grew else "faster")
+    return said.replace(verdict="more" if grew else "less")
+
+
+def _energy(before: Result, after: Result, refused: str | None) -> Iterable[Change]:
+    one, other = before.energy, after.energy
+    if not refused and one.tier != other.tier:
+        refused = f"refused: tier {one.tier} before and tier {other.tier} after"
+    if not refused and one.scope != other.scope:
+        refused = f"refused: of the {one.scope} before and of the {other.scope} after"
+    kinds: tuple[Literal["gross", "marginal"], ...] = ("gross", "marginal")
+    for kind in kinds:
+        old, new = joules(before, kind), joules(after, kind)
+        if old is None or new is None:
+            continue
+        said = change(old, new, refused)
+        if refused or said.verdict in ("no difference", "cannot say"):
+            # A ratio of joules that is not beyond doubt is read as a saving all the same.
+            why = said.reason or "refused: the intervals overlap"
+            said = said.replace(ratio=None, ci95=None, verdict="cannot say", reason=why)
+        yield said
+
+
+def _differences(
+    prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterable[Difference]:
+    for key in dict.fromkeys([*before, *after]):
+        if key in VOLATILE:
+            continue
+        one, other = before.get(key), after.get(key)
+        path = f"{prefix}.{key}" if prefix else key
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _differences(path, one, other)
+        elif one != other:
+            yield Difference(name=path, before=_text(one), after=_text(other))
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return None if value is None else str(value)

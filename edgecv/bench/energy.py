@@ -7,34 +7,28 @@ With T the time of the measured windows, n their results, E the energy in them, 
 idling draws: gross = E / n, marginal = (E - P_idle T) / n.
 """
 
-# Annotations are not postponed here: `edgecv.schema` reads `Calibration`.
+from __future__ import annotations
 
 import math
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import numpy as np
-
-from edgecv import plugins, schema
+from edgecv import plugins
 from edgecv.bench import usb_log as log_of_usb
-from edgecv.bench.power import Meter, joules, line
+from edgecv.bench.calibration import Calibration
+from edgecv.bench.power import Meter, joules
 from edgecv.bench.report import Energy, Work
 from edgecv.bench.statistics import mean_interval
-from edgecv.errors import UsageError
 from edgecv.record import Record
-from edgecv.schema import Rule
 
-CALIBRATION = "edgecv.calibration/1"
 _METERED = "gross = E / n, marginal = (E - P_idle T) / n; E measured, T = {t:.2f} s, n = {n}"
 _LINE = (
     "P = a + b u with u busy CPUs (CPU time / T): gross = P T / n, marginal = b u T / n; "
     "a = {a:.3f} W, b = {b:.3f} W, u = {u:.3f}, T = {t:.2f} s, n = {n}"
 )
-
-Watts = Annotated[float, Rule(ge=0)]
 
 
 class BoardPower(Record, kw_only=True):
@@ -55,54 +49,6 @@ class BoardPower(Record, kw_only=True):
     idle_uncertainty_w: float
     load_w: float
     load_uncertainty_w: float
-
-
-class Calibration(Record, kw_only=True):
-    """A board's power as a line over its busy CPUs, fitted from a meter.
-
-    Attributes:
-        schema: ``edgecv.calibration/1``.
-        board: as `edgecv.bench.environment.board` names it, or the CPU.
-        cores: that were usable.
-        created: UTC, ISO 8601.
-        meter: the source of the readings.
-        scope: what the meter measures.
-        idle_w: the line's value at no busy CPU.
-        watts_per_cpu: its slope.
-        idle_ci_w: half width of the 95 % interval of `idle_w`.
-        watts_per_cpu_ci: the same for the slope.
-        residual_w: standard deviation of the readings about the line.
-        left_out_w: root mean square error at steps that the line was fitted without.
-        steps: (busy CPUs, watts) that it was fitted to.
-    """
-
-    schema: Literal["edgecv.calibration/1"]
-    board: str
-    cores: Annotated[int, Rule(ge=1)]
-    created: str
-    meter: str
-    scope: Literal["board", "package"]
-    idle_w: Watts
-    watts_per_cpu: Watts
-    idle_ci_w: Watts
-    watts_per_cpu_ci: Watts
-    residual_w: Watts
-    left_out_w: Watts
-    steps: tuple[tuple[float, float], ...]
-
-    @classmethod
-    def read(cls, path: Path) -> "Calibration":
-        """Read a file that ``edgecv calibrate-energy`` wrote.
-
-        Raises:
-            UsageError: it cannot be read, or is not one.
-        """
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
-        raw = schema.parse_object(data, str(path), UsageError)
-        return schema.validate(cls, raw, str(path), UsageError)
 
 
 class Recorder:
@@ -126,7 +72,7 @@ class Recorder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edgecv-energy", daemon=True)
 
-    def __enter__(self) -> "Recorder":
+    def __enter__(self) -> Recorder:
         if self.meter is not None:
             self._read()
             self._thread.start()
@@ -276,66 +222,6 @@ def find_meter(root: Path = Path("/")) -> tuple[Meter | None, str]:
             reasons.append(meter)
     found.sort(key=lambda meter: meter.tier)
     return (found[0], "") if found else (None, "; ".join(reasons))
-
-
-def fit(steps: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """Fit a line to (busy CPUs, watts).
-
-    Returns:
-        The fields of `Calibration` that follow from it. ``left_out_w`` is the error at each step
-        when the line is fitted to the others.
-
-    Raises:
-        UsageError: fewer than four readings, all at one load, or power that does not grow with it.
-    """
-    x, y = [s[0] for s in steps], [s[1] for s in steps]
-    if len(steps) < 4 or max(x, default=0) - min(x, default=0) < 0.5:
-        raise UsageError(
-            "too few readings for a line",
-            where="calibration",
-            expected="at least four, from idle to busy",
-            got=f"{len(steps)} over {max(x, default=0) - min(x, default=0):.2f} CPUs",
-            remedy="log for as long as the steps run",
-        )
-    found = line(x, y)
-    if found["b"] <= 0 or found["a"] < 0:
-        raise UsageError(
-            "the power does not grow with the load",
-            where="calibration",
-            got=f"{found['a']:.2f} W + {found['b']:.3f} W for each busy CPU",
-            remedy="check that the meter feeds this board, and that its clock is right",
-        )
-    errors = []
-    for i in range(len(steps)):
-        rest = line(x[:i] + x[i + 1 :], y[:i] + y[i + 1 :])
-        errors.append(y[i] - rest["a"] - rest["b"] * x[i])
-    return {
-        "idle_w": round(found["a"], 4),
-        "watts_per_cpu": round(found["b"], 4),
-        "idle_ci_w": round(found["a_ci"], 4),
-        "watts_per_cpu_ci": round(found["b_ci"], 4),
-        "residual_w": round(found["residual"], 4),
-        "left_out_w": round(math.sqrt(float(np.mean(np.square(errors)))), 4),
-    }
-
-
-def compare(before: Energy, after: Energy) -> tuple[float | None, str]:
-    """Compare the gross energy of two results.
-
-    Returns:
-        before / after (above 1: less energy now) and "less" or "more"; or None and why nothing can
-        be said: different sources, or intervals that overlap.
-    """
-    if before.gross_j is None or after.gross_j is None:
-        return None, "no energy was measured"
-    if (before.tier, before.scope) != (after.tier, after.scope):
-        return None, f"other sources: tier {before.tier} and tier {after.tier}"
-    if before.gross_ci95 is None or after.gross_ci95 is None:
-        return None, "no interval: more processes are needed"
-    if before.gross_ci95[0] <= after.gross_ci95[1] and after.gross_ci95[0] <= before.gross_ci95[1]:
-        return None, "the intervals overlap"
-    value = before.gross_j / after.gross_j
-    return value, "less" if value > 1 else "more"
 
 
 def _calibrated(c: Calibration, cpu_s: float, elapsed_s: float, n: int, work: Work) -> Energy:

@@ -33,7 +33,7 @@ def ask(
     request: Mapping[str, Any],
     complete: str,
     *,
-    timeout_s: float = TIMEOUT_S,
+    run_s: float = 0.0,
     follow: Callable[[int | None], None] = lambda _: None,
 ) -> tuple[dict[str, Any], float]:
     """Run a process of ours to its end.
@@ -42,7 +42,7 @@ def ask(
         code: of `program`.
         request: sent as JSON; ``model`` names it in errors.
         complete: the fact without which it did not come to its end.
-        timeout_s: after so long it is ended.
+        run_s: that the measured run is to take.
         follow: told the process, and None when it has ended.
 
     Returns:
@@ -65,7 +65,7 @@ def ask(
         raise InferenceError(f"the benchmark's process failed: {error}") from None
     follow(process.pid)
     try:
-        out, err = process.communicate(json.dumps(request), timeout=timeout_s)
+        out, err = process.communicate(json.dumps(request), timeout=TIMEOUT_S + run_s)
     except subprocess.TimeoutExpired as error:
         raise InferenceError(f"the benchmark's process failed: {error}") from None
     finally:

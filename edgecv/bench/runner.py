@@ -8,8 +8,9 @@ from statistics import median
 from typing import Any, cast
 
 from edgecv.bench import memory, process, statistics
+from edgecv.bench.calibration import Calibration
 from edgecv.bench.cell import Cell, Settings
-from edgecv.bench.energy import BoardPower, Calibration, Recorder
+from edgecv.bench.energy import BoardPower, Recorder
 from edgecv.bench.monitor import Conditions, Monitor
 from edgecv.bench.report import (
     STAGES,
@@ -204,7 +205,7 @@ def _run_all(
             _WORKER,
             {**request, "seed": settings.seed + i},
             "samples_ms",
-            timeout_s=process.TIMEOUT_S + settings.duration_s + settings.warmup_s,
+            run_s=settings.duration_s + settings.warmup_s,
             follow=monitor.follow,
         )
         _note_start(runs, said, start)

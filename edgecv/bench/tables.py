@@ -1,125 +1,192 @@
-"""A report as Markdown and as CSV."""
+"""A report as a table of Markdown, for people, and as CSV, for spreadsheets."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
+from edgecv.bench import words
 from edgecv.bench.comparison import Comparison, name
 from edgecv.bench.report import STAGES, Report, Result
+from edgecv.page import escape_markdown, printable
 
-_TIMES = ("p50", "p90", "p99", "p999")
 
+def to_markdown(report: Report, comparison: Comparison | None = None) -> str:
+    """Write a report as GitHub's Markdown: validity first, one row a cell, reasons as footnotes.
 
-def markdown(report: Report, comparison: Comparison | None = None) -> str:
-    """Write the results as Markdown tables, validity first."""
-    env = report.environment
+    Args:
+        report: what was measured.
+        comparison: with a saved run; a table of its own.
+    """
+    found = words.counts(report)
+    said = ", ".join(f"{count} {status}" for status, count in found.items() if count)
     lines = [
-        f"# {_cell(report.model.name)}",
+        f"# {escape_markdown(report.model.name)}",
         "",
-        f"{_cell(env.get('board') or env.get('cpu') or 'unknown machine')}, "
-        f"{env.get('usable_cpus')} CPUs, edgecv {env.get('edgecv')}, {report.created}",
+        f"{said or 'nothing was measured'}; {escape_markdown(report.created)}",
         "",
-        "| validity | cell | ran in | p50 ms | 95 % of p50 | p90 ms | p99 ms | results/s "
-        "| cold start ms | peak RSS MiB | energy J | tier |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for result in report.results:
-        total = result.latency_ms.get("total")
-        interval = total.ci95 if total else None
-        peak = result.memory_bytes.peak_rss
-        row = [
-            result.validity.status,
-            name(result),
-            result.precision_actual or "-",
-            *(number(getattr(total, q, None)) for q in ("p50",)),
-            "-" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}",
-            *(number(getattr(total, q, None)) for q in ("p90", "p99")),
-            number(result.throughput, 1),
-            number(result.cold_start_ms.p50, 0),
-            "-" if peak is None else f"{peak / 2**20:.0f}",
-            "-" if result.energy.gross_j is None else f"{result.energy.gross_j:.4g}",
-            str(result.energy.tier),
-        ]
-        lines.append("| " + " | ".join(map(_cell, row)) + " |")
-    lines += ["", "Stages, p50 in ms:", "", "| cell | " + " | ".join(STAGES) + " |"]
-    lines.append("|---|" + "--:|" * len(STAGES))
-    for result in report.results:
-        times = [number(getattr(result.latency_ms.get(stage), "p50", None)) for stage in STAGES]
-        lines.append("| " + " | ".join(map(_cell, [name(result), *times])) + " |")
-    reasons = [(name(r), reason) for r in report.results for reason in r.validity.reasons]
-    if reasons:
-        lines += ["", "Why a result is not valid:", ""]
-        lines += [f"- {_cell(cell)}: {r.status}, {_cell(r.message)}" for cell, r in reasons]
+    notes: list[str] = []
+    lines += _results(report, notes)
+    lines += [f"{i}. {escape_markdown(note)}" for i, note in enumerate(notes, 1)]
+    lines += [""] * bool(notes)
     if report.failures:
-        lines += ["", "Not measured:", ""]
-        lines += [f"- {_cell(f.cell)}: {_cell(f.error)}" for f in report.failures]
+        lines += _table(
+            ["failed", "error"], "--", [[fault.cell, fault.error] for fault in report.failures]
+        )
     if comparison is not None:
-        lines += ["", *_comparison(comparison)]
-    lines += ["", "`-`: not measured, or too few samples to say; the JSON has the reason."]
-    return "\n".join(lines) + "\n"
+        lines += _comparison(comparison)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def to_csv(report: Report) -> str:
+    """Write a report as CSV (RFC 4180): one row a cell, units in the header, nulls empty.
+
+    The column ``missing`` says why cells are empty. A text that a spreadsheet would take for a
+    formula gets an apostrophe in front.
+    """
+    rows: list[dict[str, Any]] = [_row(result) for result in report.results]
+    rows += [
+        {"status": "failed", "reasons": fault.error, "variant": fault.cell}
+        for fault in report.failures
+    ]
+    head = list(dict.fromkeys([*_HEAD, *(title for row in rows for title in row)]))
+    # Last: it is long.
+    head = [*(title for title in head if title != "missing"), "missing"]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, head, restval="")
+    writer.writerow({title: _safe(title) for title in head})
+    writer.writerows({key: _safe(value) for key, value in row.items()} for row in rows)
+    return buffer.getvalue()
+
+
+_HEAD = (
+    "status", "reasons", "scenario", "variant", "backend", "engine", "precision_asked",
+    "precision_actual", "threads", "streams", "processes", "images", "duration_s",
+)  # fmt: skip
+
+
+def _results(report: Report, notes: list[str]) -> list[str]:
+    if not report.results:
+        return ["No cell was measured.", ""]
+    columns = words.columns(report)
+    head = ["validity", "scenario", "variant", "backend", "precision", "threads", "streams",
+            *(column.title for column in columns)]  # fmt: skip
+    rows = []
+    for result in report.results:
+        status: str = result.validity.status
+        if result.validity.reasons:
+            status += f" [{_note(notes, words.reasons(result))}]"
+        row = [status, result.scenario, result.variant, result.backend, words.precision(result),
+               str(result.threads), str(result.streams)]  # fmt: skip
+        for column in columns:
+            cell = column.cell(result)
+            if cell == words.NOTHING:
+                cell += f" [{_note(notes, column.why(result))}]"
+            row.append(cell)
+        rows.append(row)
+    return _table(head, "-----" + ">" * (len(head) - 5), rows)
+
+
+def _note(notes: list[str], text: str) -> int:
+    """Return the number of a footnote, from 1; the same text is said once."""
+    if text not in notes:
+        notes.append(text)
+    return notes.index(text) + 1
 
 
 def _comparison(comparison: Comparison) -> list[str]:
-    lines = ["Compared with the saved run (a ratio above 1 is better now):", ""]
-    lines += [f"- other {_cell(text)}" for text in comparison.differences]
-    lines += [f"- missing now: {_cell(cell)}" for cell in comparison.only_before]
-    lines += ["", "| cell | quantity | before | after | ratio | 95 % | verdict |",
-              "|---|---|--:|--:|--:|--:|---|"]  # fmt: skip
-    for c in comparison.changes:
-        interval = "-" if c.ci95 is None else f"{c.ci95[0]:.3f} to {c.ci95[1]:.3f}"
-        verdict = c.verdict + (f" ({c.note})" if c.note else "")
-        row = [c.cell, f"{c.quantity}, {c.unit}", *(_plain(v) for v in (c.before, c.after)),
-               number(c.ratio, 3), interval, verdict]  # fmt: skip
-        lines.append("| " + " | ".join(map(_cell, row)) + " |")
+    lines = [
+        "## Compared",
+        "",
+        f"Before: {escape_markdown(comparison.before)}. "
+        f"After: {escape_markdown(comparison.after)}. "
+        "Ratios are after / before, with 95 % intervals.",
+        "",
+    ]
+    if not comparison.same_machine:
+        lines += ["**Measured on different machines.**", ""]
+    rows = [
+        [name(pair.key), change.figure, f"{words.number(change.before)} {change.unit}",
+         words.number(change.after), _ratio(change.ratio), _ratios(change.ci95),
+         change.verdict + (f": {change.reason}" if change.reason else "")]
+        for pair in comparison.pairs
+        for change in pair.changes
+    ]  # fmt: skip
+    head = ["cell", "figure", "before", "after", "ratio", "95 % interval", "verdict"]
+    lines += _table(head, "-->>>>-", rows) if rows else ["No cell is in both reports.", ""]
+    for title, keys in (("before", comparison.only_before), ("after", comparison.only_after)):
+        lines += [f"- only {title}: {escape_markdown(name(key))}" for key in keys]
+    lines += [
+        f"- {escape_markdown(d.name)}: {_said(d.before)} before, {_said(d.after)} after"
+        for d in (
+            *comparison.differences,
+            *(
+                d.replace(name=f"{name(pair.key)}: {d.name}")
+                for pair in comparison.pairs
+                for d in pair.differences
+            ),
+        )
+    ]
     return lines
 
 
-def as_csv(report: Report) -> str:
-    """Write one line for each result; empty is not measured, and ``missing`` says why."""
-    stages = [f"{stage}_{q}_ms" for stage in STAGES for q in _TIMES]
-    columns = [
-        "model", "scenario", "variant", "backend", "engine", "precision_asked", "precision_actual",
-        "threads", "streams", "processes", "images", "samples", *stages, "total_p50_ci95_low_ms",
-        "total_p50_ci95_high_ms", "throughput_per_s", "cold_start_p50_ms", "peak_rss_bytes",
-        "model_file_bytes", "energy_tier", "energy_gross_j", "energy_marginal_j", "dropped_share",
-        "validity", "reasons", "missing",
-    ]  # fmt: skip
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    for result in report.results:
-        writer.writerow(_row(report, result))
-    return file.getvalue()
+def _said(text: str | None) -> str:
+    return "null" if text is None else escape_markdown(text)
 
 
-def _row(report: Report, r: Result) -> Sequence[object]:
-    total = r.latency_ms.get("total")
-    times = [getattr(r.latency_ms.get(stage), q, None) for stage in STAGES for q in _TIMES]
-    low, high = (total.ci95 if total and total.ci95 else None) or (None, None)
-    missing = {**r.missing, **r.memory_bytes.missing, **r.energy.missing}
-    return [
-        report.model.name, r.scenario, r.variant, r.backend, r.engine, r.precision_asked,
-        r.precision_actual, r.threads, r.streams, r.processes, r.images, total.n if total else 0,
-        *times, low, high, r.throughput, r.cold_start_ms.p50, r.memory_bytes.peak_rss,
-        r.memory_bytes.model_file, r.energy.tier, r.energy.gross_j, r.energy.marginal_j,
-        r.arrivals.dropped_share if r.arrivals else None, r.validity.status,
-        "; ".join(f"{x.code}: {x.message}" for x in r.validity.reasons),
-        "; ".join(f"{k}: {v}" for k, v in missing.items()),
-    ]  # fmt: skip
+def _ratio(ratio: float | None) -> str:
+    return words.NOTHING if ratio is None else f"{ratio:.3f}"
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """Write a number for people; ``-`` where there is none."""
-    return "-" if value is None else f"{value:.{digits}f}"
+def _ratios(ends: tuple[float, float] | None) -> str:
+    return words.NOTHING if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
-def _plain(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6g}"
+def _table(head: list[str], marks: str, rows: Iterable[list[str]]) -> list[str]:
+    """Write a table; `marks` has ``>`` where a column is aligned to the right."""
+    rules = ["---:" if mark == ">" else "---" for mark in marks]
+    lines = [[*map(escape_markdown, head)], rules]
+    lines += [[*map(escape_markdown, row)] for row in rows]
+    return [*(f"| {' | '.join(line)} |" for line in lines), ""]
 
 
-def _cell(text: object) -> str:
-    """Escape what Markdown tables would take for markup."""
-    plain = str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-    return " ".join(plain.split())
+def _row(result: Result) -> dict[str, Any]:
+    row: dict[str, Any] = {title: getattr(result, title) for title in _HEAD[2:]}
+    row |= {"status": result.validity.status, "reasons": words.reasons(result)}
+    for stage in STAGES:
+        latency = result.latency_ms.get(stage)
+        for field in ("n", "p50", "p90", "p99", "p999"):
+            unit = "" if field == "n" else "_ms"
+            row[f"{stage}_{field}{unit}"] = None if latency is None else getattr(latency, field)
+        low, high = (latency and latency.ci95) or (None, None)
+        row |= {f"{stage}_p50_low_ms": low, f"{stage}_p50_high_ms": high}
+    low, high = result.throughput_ci95 or (None, None)
+    row |= {
+        "throughput_per_s": result.throughput,
+        "throughput_low_per_s": low,
+        "throughput_high_per_s": high,
+        "cpu_per_image_ms": result.cpu_per_image_ms,
+        "cold_start_p50_ms": result.cold_start_ms.p50,
+        "dropped_share": result.arrivals and result.arrivals.dropped_share,
+        "peak_rss_bytes": result.memory_bytes.peak_rss,
+        "leak_bytes_per_minute": result.memory_bytes.leak_per_minute,
+        "energy_tier": result.energy.tier,
+    }
+    for kind in ("gross", "marginal"):
+        low, high = getattr(result.energy, f"{kind}_ci95") or (None, None)
+        value = getattr(result.energy, f"{kind}_j")
+        row |= {f"{kind}_j": value, f"{kind}_low_j": low, f"{kind}_high_j": high}
+    row["macs"] = result.energy.work.macs
+    row |= {f"accuracy_{metric}": value for metric, value in result.accuracy.items()}
+    row["missing"] = "; ".join(f"{key}: {why}" for key, why in words.missing(result).items())
+    return row
+
+
+def _safe(value: Any) -> Any:
+    if not isinstance(value, str):
+        return "" if value is None else value
+    text = printable(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

@@ -48,15 +48,13 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
-def check_target(
-    target: str | None, inputs: Iterable[Path] = (), *, option: str = "--json"
-) -> None:
+def check_target(target: str | None, inputs: Iterable[Path] = (), option: str = "--json") -> None:
     """Refuse a target that cannot be written, before the work is done for nothing.
 
     Args:
         target: as given with the option.
         inputs: what the command reads; it is never written over.
-        option: that named it.
+        option: how errors name it.
 
     Raises:
         UsageError: a folder, a place without permission, or something that the command reads.
@@ -87,14 +85,14 @@ def _is_part(path: Path, item: Path) -> bool:
 
 @contextmanager
 def json_stream(
-    target: str | None, inputs: Iterable[Path] = (), *, option: str = "--json"
+    target: str | None, inputs: Iterable[Path] = (), option: str = "--json"
 ) -> Iterator[IO[str] | None]:
-    """Open where JSON, or other text, goes: ``-`` is standard output, None is nowhere.
+    """Open where JSON, or another text, goes: ``-`` is standard output, None is nowhere.
 
     A file is written beside its place and moved there at the end, so that a run that fails leaves
     what was there.
     """
-    check_target(target, inputs, option=option)
+    check_target(target, inputs, option)
     if target is None:
         yield None
     elif target == "-":
@@ -123,10 +121,3 @@ def write_json(target: str | None, data: Any, inputs: Iterable[Path] = ()) -> No
     with json_stream(target, inputs) as file:
         if file is not None:
             file.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(target: str | None, text: str, option: str) -> None:
-    """Write a text, if a target was named with the option."""
-    with json_stream(target, option=option) as file:
-        if file is not None:
-            file.write(text)

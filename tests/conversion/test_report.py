@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from edgecv import codecs
-from edgecv import page as pages
 from edgecv.bundle import open_bundle
 from edgecv.converters.report import charts, columns, disagreements, document, markdown, page
 from edgecv.errors import BundleError, DependencyMissingError, IntegrityError, UsageError
+from edgecv.page import check_target, write
 from edgecv.results.detections import Detections
 from tests.conversion import ladders
 from tests.conversion.ladders import HOSTILE, encode
@@ -481,11 +481,11 @@ def test_a_missing_library_names_the_extra(
 
 def test_writing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "page.html"
-    pages.write(target, "one")
+    write(target, "one")
     with pytest.raises(UsageError, match="it exists already") as caught:
-        pages.write(target, "two")
+        write(target, "two")
     assert caught.value.remedy == "--force replaces it"
-    pages.write(target, "two", overwrite=True)
+    write(target, "two", overwrite=True)
     assert target.read_text() == "two"
 
     def fail(self: Path, other: Path) -> None:
@@ -493,7 +493,7 @@ def test_writing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(UsageError, match="cannot be written: No space left"):
-        pages.write(target, "three", overwrite=True)
+        write(target, "three", overwrite=True)
     assert target.read_text() == "two"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -507,4 +507,4 @@ def test_places_where_no_page_goes(tmp_path: Path) -> None:
         (folder / "manifest.json", "the report is made of it"),
     ):
         with pytest.raises(UsageError, match=message):
-            pages.check_target(target, overwrite=True, source=folder)
+            check_target(target, overwrite=True, source=folder)

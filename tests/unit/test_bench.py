@@ -1,20 +1,19 @@
-"""The benchmark: its statistics against brute force, and its worker processes."""
+"""The benchmark's processes: what they measure, and what happens when they fail."""
 
 from __future__ import annotations
 
 import json
-import math
-import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from edgecv.bench import runner, statistics
+from edgecv import schema
+from edgecv.bench import process, runner
+from edgecv.bench.cell import Cell, Settings
 from edgecv.bench.environment import environment, library_version
-from edgecv.bench.runner import Cell, measure
-from edgecv.errors import InferenceError
+from edgecv.bench.runner import measure
+from edgecv.errors import InferenceError, UsageError
 from edgecv.hints import Hints
 from edgecv.packing import pack
 from tests import models
@@ -22,77 +21,14 @@ from tests import models
 STAGES = ["decode", "preprocess", "infer", "postprocess", "total"]
 
 
-def test_a_summary_of_known_samples() -> None:
-    data = [float(i) for i in range(1, 101)]
-    random.Random(3).shuffle(data)
-    said = statistics.summarise(data)
-    assert list(said) == ["n", "mean", "min", "p50", "p90", "p99", "ci95"]
-    assert (said["n"], said["mean"], said["min"], said["p50"]) == (100, 50.5, 1.0, 50.5)
-    assert said["p90"] == pytest.approx(np.percentile(data, 90), abs=1e-3)
-    assert said["p99"] is None
-
-
-@pytest.mark.parametrize(
-    ("count", "p90", "p99"),
-    [(1, False, False), (63, False, False), (64, True, False), (661, True, False),
-     (662, True, True)],
-)  # fmt: skip
-def test_percentiles_have_floors(count: int, p90: bool, p99: bool) -> None:
-    said = statistics.summarise([1.0] * count)
-    assert said["p50"] == 1.0
-    assert (said["p90"] is not None, said["p99"] is not None) == (p90, p99)
-
-
-def test_no_samples_is_no_number() -> None:
-    said = statistics.summarise([])
-    assert said.pop("n") == 0
-    assert set(said.values()) == {None}
-
-
-@pytest.mark.parametrize("n", [*range(41), 99, 100, 1001])
-def test_the_interval_of_the_median_by_brute_force(n: int) -> None:
-    low, high = statistics.median_interval(n)
-    total = 2**n
-
-    def coverage(a: int, b: int) -> float:
-        # The median lies between the ranks a and b if a + 1 to b samples are below it.
-        return sum(math.comb(n, k) for k in range(a + 1, b + 1)) / total
-
-    if low is None or high is None:
-        assert (low, high) == (None, None)
-        assert n < 6
-        # Not even all samples reach 95 %.
-        assert n == 0 or coverage(0, n - 1) < 0.95
-        return
-    assert 0 <= low < high == n - 1 - low
-    assert coverage(low, high) >= 0.95
-    if low + 1 < n - 2 - low:
-        assert coverage(low + 1, high - 1) < 0.95
-
-
-def test_the_interval_covers_the_median_of_a_skewed_distribution() -> None:
-    generator = np.random.default_rng(5)
-    low, high = statistics.median_interval(25)
-    samples = np.sort(generator.exponential(size=(4000, 25)), axis=1)
-    inside = (samples[:, low] <= math.log(2)) & (math.log(2) <= samples[:, high])
-    assert inside.mean() > 0.94
-
-
-def test_drift() -> None:
-    assert statistics.drift([1.0] * 29) is None
-    assert statistics.drift([1.0] * 30) == 0
-    assert statistics.drift([1.0] * 20 + [2.0] * 10) == pytest.approx(1.0)
-    assert statistics.drift([2.0] * 15 + [1.0] * 15) == pytest.approx(-0.5)
-    # A single outlier is no drift.
-    assert statistics.drift([1.0] * 29 + [900.0]) == 0
-
-
 def test_the_environment_is_json() -> None:
     data = json.loads(json.dumps(environment(), allow_nan=False))
     assert set(data) == {
-        "edgecv", "cpu", "cpu_features", "usable_cpus", "memory_bytes", "kernel", "python",
-        "libraries", "engines", "load_average", "governor", "board", "machine",
+        "edgecv", "cpu", "cpu_features", "cpus", "usable_cpus", "cpu_quota", "memory_bytes",
+        "kernel", "libc", "python", "libraries", "engines", "load_average", "governor", "board",
+        "machine", "missing",
     }  # fmt: skip
+    assert {name for name, value in data.items() if value is None} == set(data["missing"])
     assert data["usable_cpus"] >= 1
     assert data["engines"]["null"]
     assert "numpy" in data["libraries"]
@@ -113,31 +49,61 @@ def images(folder: Path) -> list[Path]:
     return [folder / "a.png", folder / "b.jpg"]
 
 
+def quick(**changes: Any) -> Settings:
+    return Settings(
+        **{"duration_s": 0.06, "warmup_s": 0.0, "processes": 2, "cold_starts": 1, "memory": False,
+           **changes}
+    )  # fmt: skip
+
+
 def test_a_bundle_is_measured_in_processes_of_its_own(folder: Path) -> None:
     words: list[str] = []
-    cell = Cell(folder / "d.edgecv", {"threads": 1}, None, "fp32")
-    result = measure(
-        cell, images(folder), duration_s=0.05, warmup_s=0, cold_starts=2, progress=words.append
-    )
-    json.dumps(result, allow_nan=False)
-    assert list(result) == [
-        "scenario", "variant", "backend", "engine", "precision_asked", "precision_actual",
-        "threads", "images", "cold_start_ms", "latency_ms", "throughput", "cpu_per_image_ms",
-        "memory_bytes", "energy", "validity",
-    ]  # fmt: skip
-    assert (result["backend"], result["threads"], result["images"]) == ("null", 1, 2)
-    assert result["cold_start_ms"]["n"] == len(result["cold_start_ms"]["samples"]) == 2
-    assert min(result["cold_start_ms"]["samples"]) > 0
-    assert list(result["latency_ms"]) == STAGES
-    counts = {stage["n"] for stage in result["latency_ms"].values()}
+    cell = Cell(model=folder / "d.edgecv", load={"threads": 1}, asked_precision="fp32")
+    settings = quick(cold_starts=3, memory=True)
+    result = measure(cell, images(folder), settings, progress=words.append)
+    raw = json.loads(schema.to_json(result))
+    assert schema.validate(type(result), raw, "", UsageError) == result
+    assert (result.scenario, result.backend, result.threads) == ("single", "null", 1)
+    assert (result.images, result.processes, result.streams) == (2, 2, 1)
+    assert result.cold_start_ms.n == len(result.cold_start_ms.samples) == 3
+    assert min(result.cold_start_ms.samples) > 0
+    assert list(result.latency_ms) == STAGES
+    counts = {stage.n for stage in result.latency_ms.values()}
     assert len(counts) == 1
-    assert counts.pop() >= 10
-    assert all(stage["p50"] > 0 for stage in result["latency_ms"].values())
-    assert result["throughput"] > 0
-    memory = result["memory_bytes"]
-    assert memory["peak_rss"] >= memory["after_first_result"] > 2**20
-    assert result["energy"] == {"tier": None, "reason": "no meter or counter was read"}
-    assert words == ["cold start 1 of 2", "steady run"]
+    assert counts.pop() >= 20
+    assert all(stage.p50 and stage.p50 > 0 for stage in result.latency_ms.values())
+    assert len(result.process_p50_ms) == 2
+    assert result.throughput
+    assert sum(result.distribution_ms.counts) == result.latency_ms["total"].n
+    memory = result.memory_bytes
+    assert list(memory.phases) == ["import", "load", "first", "steady"]
+    for phase in memory.phases.values():
+        assert (phase.rss or 0) >= (phase.pss or 0) >= (phase.uss or 0) > 2**20
+    assert memory.peak_rss
+    assert memory.model_file
+    assert "leak_per_minute" in memory.missing
+    assert result.energy.tier in range(1, 6)
+    assert (result.energy.gross_j is None) == ("gross_j" in result.energy.missing)
+    assert result.timeline
+    assert words == ["cold start 1 of 1", "process 1 of 2", "process 2 of 2", "memory"]
+
+
+@pytest.mark.parametrize("scenario", ["server", "camera", "multistream", "offline", "cold"])
+def test_the_other_scenarios(folder: Path, scenario: str) -> None:
+    cell = Cell(model=folder / "d.edgecv", scenario=scenario, streams=2)
+    result = measure(cell, images(folder), quick(processes=1, cold_starts=2, rate_hz=100.0))
+    assert result.scenario == scenario
+    assert (result.arrivals is not None) == (scenario in ("server", "camera"))
+    if scenario == "cold":
+        assert list(result.latency_ms) == ["import", "load", "first", "total"]
+        assert result.latency_ms["total"].n == result.processes == 2
+        parts = sum(result.latency_ms[s].mean or 0 for s in ("import", "load", "first"))
+        assert parts < (result.latency_ms["total"].mean or 0)
+    else:
+        assert list(result.latency_ms) == STAGES
+    if result.arrivals is not None:
+        assert result.arrivals.rate_hz == pytest.approx(100.0)
+        assert result.arrivals.scheduled >= 10
 
 
 def test_hints_reach_the_worker(folder: Path) -> None:
@@ -145,21 +111,30 @@ def test_hints_reach_the_worker(folder: Path) -> None:
         origin="option", head="end2end", labels=("a", "b"), mean=(1.0,), std=(2.0, 2.0, 2.0),
         head_options={"confidence": 0.5}, resize="letterbox-topleft",
     )  # fmt: skip
-    cell = Cell(folder / "d.null.json", {"backend": "null", "threads": None}, hints)
-    result = measure(cell, images(folder), duration_s=0.01, warmup_s=0, cold_starts=1)
-    assert result["variant"] == "null"
-    assert result["precision_asked"] is None
+    cell = Cell(
+        model=folder / "d.null.json", load={"backend": "null", "threads": None}, hints=hints
+    )
+    result = measure(cell, images(folder), quick())
+    assert result.variant == "null"
+    assert result.precision_asked is None
+
+
+def test_another_precision_than_asked_is_invalid(folder: Path) -> None:
+    cell = Cell(model=folder / "d.edgecv", asked_precision="bf16")
+    validity = measure(cell, images(folder), quick()).validity
+    assert validity.status == "invalid"
+    assert "precision" in [reason.code for reason in validity.reasons]
 
 
 def test_what_the_worker_says_is_wrong_is_raised_here(folder: Path) -> None:
     text = folder / "text.png"
     text.write_text("no image")
-    cell = Cell(folder / "d.edgecv", {})
+    cell = Cell(model=folder / "d.edgecv")
     with pytest.raises(InferenceError, match=r"text\.png"):
-        measure(cell, [text], duration_s=0.01, warmup_s=0, cold_starts=1)
-    cell = Cell(folder / "d.edgecv", {"variant": "nope"})
+        measure(cell, [text], quick())
+    cell = Cell(model=folder / "d.edgecv", load={"variant": "nope"})
     with pytest.raises(InferenceError, match="no such variant"):
-        measure(cell, images(folder), duration_s=0.01, warmup_s=0, cold_starts=1)
+        measure(cell, images(folder), quick())
 
 
 @pytest.mark.parametrize(
@@ -177,17 +152,14 @@ def test_a_worker_that_dies(
 ) -> None:
     monkeypatch.setattr(runner, "_WORKER", code)
     with pytest.raises(InferenceError, match=message):
-        measure(Cell(folder / "d.edgecv", {}), images(folder), duration_s=0.01, cold_starts=1)
+        measure(Cell(model=folder / "d.edgecv"), images(folder), quick())
 
 
 def test_a_worker_that_hangs_is_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "_WORKER", "import time; time.sleep(60)")
-    monkeypatch.setattr(runner, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(process, "TIMEOUT_S", 0.2)
     with pytest.raises(InferenceError, match="timed out"):
-        measure(
-            Cell(folder / "d.edgecv", {}), images(folder), duration_s=0.01, warmup_s=0,
-            cold_starts=1,
-        )  # fmt: skip
+        measure(Cell(model=folder / "d.edgecv"), images(folder), quick(cold_starts=3))
 
 
 def test_the_working_folder_is_not_where_the_worker_looks_for_modules(
@@ -196,36 +168,4 @@ def test_the_working_folder_is_not_where_the_worker_looks_for_modules(
     for name in ("numpy", "cv2", "edgecv", "json"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('taken from the folder')")
     monkeypatch.chdir(tmp_path)
-    result = measure(
-        Cell(folder / "d.edgecv", {}), images(folder), duration_s=0.01, warmup_s=0, cold_starts=1
-    )
-    assert result["backend"] == "null"
-
-
-def doubts(**changes: Any) -> list[str]:
-    facts: dict[str, Any] = {
-        "asked": "fp32", "actual": "fp32", "threads": 2, "samples": [1.0] * 100, "cpu_s": 1.0,
-        "elapsed_s": 1.0, **changes,
-    }  # fmt: skip
-    return runner._doubts(
-        Cell(Path("m"), {}, None, facts["asked"]),
-        {"precision": facts["actual"], "threads": facts["threads"]},
-        {"total": facts["samples"]},
-        facts,
-    )
-
-
-def test_what_a_result_is_doubted_for() -> None:
-    assert doubts() == []
-    assert doubts(asked=None) == []
-    (one,) = doubts(samples=[1.0] * 63)
-    assert "63, 64 are needed" in one
-    (one,) = doubts(samples=[1.0] * 50 + [1.2] * 50)
-    assert "drifted by +20%" in one
-    (one,) = doubts(actual="bf16")
-    assert one == "ran in bf16 where fp32 was asked for"
-    (one,) = doubts(actual=None)
-    assert "does not tell" in one
-    (one,) = doubts(threads=1, cpu_s=0.5)
-    assert "no CPU for 50% of the time" in one
-    assert doubts(threads=1, cpu_s=0.95) == []
+    assert measure(Cell(model=folder / "d.edgecv"), images(folder), quick()).backend == "null"

@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecv import plugins, schema
-from edgecv.bench import energy, usb_log
-from edgecv.bench.energy import BoardPower, Calibration, Recorder
+from edgecv.bench import calibration as calibrations
+from edgecv.bench import usb_log
+from edgecv.bench.calibration import Calibration
+from edgecv.bench.energy import BoardPower, Recorder
 from edgecv.bench.meters import hwmon, pmic, rapl
 from edgecv.bench.power import Meter, joules, line
-from edgecv.bench.report import Energy
 from edgecv.errors import UsageError
 
 PI = BoardPower(
@@ -232,7 +233,7 @@ def calibration(**changes: float) -> Calibration:
 def test_the_fit_finds_the_line(idle: float, slope: float, seed: int) -> None:
     noise = random.Random(seed)
     steps = [(u, idle + slope * u + noise.gauss(0, 0.01)) for u in (0, 0, 1, 1, 2, 2, 3, 4)]
-    found = energy.fit(steps)
+    found = calibrations.fit(steps)
     assert found["idle_w"] == pytest.approx(idle, abs=0.05)
     assert found["watts_per_cpu"] == pytest.approx(slope, abs=0.02)
     assert found["left_out_w"] >= found["residual_w"] * 0.5
@@ -259,7 +260,7 @@ def test_the_interval_of_the_slope_covers_it() -> None:
 )
 def test_what_no_line_can_be_fitted_to(steps: list[tuple[float, float]], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        energy.fit(steps)
+        calibrations.fit(steps)
 
 
 def test_a_calibration_is_read_strictly(tmp_path: Path) -> None:
@@ -300,14 +301,3 @@ def test_a_log_that_is_none(tmp_path: Path, text: str, message: str) -> None:
     log.write_text(text)
     with pytest.raises(UsageError, match=message):
         usb_log.read(log)
-
-
-def test_energies_are_compared_only_where_that_says_something() -> None:
-    a = Energy(tier=1, source="m", scope="board", gross_j=2.0, gross_ci95=(1.9, 2.1))
-    assert energy.compare(a, a.replace(gross_j=1.0, gross_ci95=(0.9, 1.1))) == (2.0, "less")
-    value, told = energy.compare(a.replace(gross_j=1.0, gross_ci95=(0.9, 1.1)), a)
-    assert (value, told) == (0.5, "more")
-    assert energy.compare(a, a.replace(gross_ci95=(2.05, 2.3))) == (None, "the intervals overlap")
-    assert energy.compare(a, a.replace(tier=2))[1] == "other sources: tier 1 and tier 2"
-    assert energy.compare(a, a.replace(gross_ci95=None))[0] is None
-    assert energy.compare(a, a.replace(gross_j=None)) == (None, "no energy was measured")

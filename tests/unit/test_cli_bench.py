@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from edgecv.bench.saved import read
 from edgecv.hints import Hints
 from edgecv.packing import pack
 from tests import models
 from tests.models import Ran, command
 
-QUICK = ("--duration", "0.1", "--warmup", "0", "--cold-starts", "1")
+QUICK = ("--duration", "0.1", "--warmup", "0", "--cold-starts", "1", "--processes", "1")
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +36,14 @@ def test_every_variant_with_every_number_of_threads(folder: Path, tmp_path: Path
     ran = bench(folder / "two.edgecv", "--threads", "1,2", "--json", target)
     assert ran.status == 0
     report = json.loads(target.read_text())
-    assert list(report) == ["schema", "model", "environment", "results", "failures"]
-    assert (report["schema"], report["model"]) == ("edgecv.bench/1", "two.edgecv")
+    assert (report["schema"], report["model"]["name"]) == ("edgecv.bench/2", "two.edgecv")
+    assert report == read(target).to_dict()
     assert report["failures"] == []
     assert [(r["variant"], r["threads"]) for r in report["results"]] == [
         ("null-fp32", 1), ("null-fp32", 2), ("null-fp32-2", 1), ("null-fp32-2", 2),
     ]  # fmt: skip
-    for text in ("null-fp32-2", "cold start", "peak RSS", "postprocess", "images/s"):
-        assert text in ran.out
+    for text in ("null-fp32-2", "cold start ms", "peak MiB", "postprocess", "energy: tier"):
+        assert text in ran.out, text
 
 
 def test_a_bare_file_and_json_alone_on_standard_output(folder: Path) -> None:
@@ -61,11 +62,10 @@ def test_a_configuration_that_fails_is_reported(folder: Path, tmp_path: Path) ->
     target = tmp_path / "report.json"
     ran = bench(folder / "bare.edgecv", "--data", tmp_path / "bad.png", "--json", target)
     assert ran.status == 1
-    assert ran.err.count("error: null-fp32: ") == 1
-    assert ran.out == ""
+    assert ran.err.count("error: single, null-fp32: ") == 1
     report = json.loads(target.read_text())
     assert report["results"] == []
-    assert [failure["cell"] for failure in report["failures"]] == ["null-fp32"]
+    assert [failure["cell"] for failure in report["failures"]] == ["single, null-fp32"]
     assert "bad.png" in report["failures"][0]["error"]
 
 
@@ -77,6 +77,9 @@ def test_a_configuration_that_fails_is_reported(folder: Path, tmp_path: Path) ->
         (["two.edgecv", "--threads", "0"], "--threads: expected numbers such as 1,2,4; got '0'"),
         (["two.edgecv", "--threads", "1,,2"], "--threads"),
         (["two.edgecv", "--threads", "many"], "--threads"),
+        (["two.edgecv", "--streams", "2"], "only multistream and server"),
+        (["two.edgecv", "--target", "toaster"], "no such target"),
+        (["two.edgecv", "--calibration", "none.json"], "none.json: cannot be read"),
         (["two.edgecv", "--variant", "nope"], "no such variant"),
         (["two.edgecv", "--backend", "litert"], "expected one of null"),
         (["two.edgecv", "--mean", "1"], "a bundle says itself"),
@@ -101,3 +104,42 @@ def test_a_head_that_cannot_be_told_fails_with_its_remedy(folder: Path) -> None:
     assert ran.status == 1
     assert "the head cannot be told" in ran.err
     assert "--head yolo" in ran.err
+
+
+def test_scenarios_streams_and_reports(folder: Path, tmp_path: Path) -> None:
+    saved, page = tmp_path / "saved.json", tmp_path / "page.html"
+    ran = bench(
+        folder / "bare.edgecv", "--data", folder / "a.png", "--scenario", "multistream",
+        "--scenario", "camera", "--streams", "1,2", "--fps", "200", "--json", saved,
+        "--html", page, "--markdown", tmp_path / "r.md", "--csv", tmp_path / "r.csv",
+    )  # fmt: skip
+    assert ran.status == 0
+    assert [(r.scenario, r.streams) for r in read(saved).results] == [
+        ("multistream", 1), ("multistream", 2), ("camera", 1),
+    ]  # fmt: skip
+    assert page.read_text().startswith("<!doctype html>")
+    assert "camera" in (tmp_path / "r.md").read_text()
+    assert len((tmp_path / "r.csv").read_text().splitlines()) == 4
+    again = bench(
+        folder / "bare.edgecv", "--data", folder / "a.png", "--compare", saved, "--gate", saved
+    )
+    # Two scenarios of the baseline are missing, so nothing proves that they are as good.
+    assert again.status == 1
+    assert "gate: failed" in again.err
+    assert "multistream" in again.err
+
+
+def test_bad_durations_and_saved_runs(folder: Path) -> None:
+    for text in ("forever", "0.01", "3601"):
+        ran = command("bench", folder / "two.edgecv", "--duration", text)
+        assert ran.status == 2
+        assert "--duration: expected smoke (10 s)" in ran.err
+    ran = bench(folder / "two.edgecv", "--compare", folder / "none.json")
+    assert ran.status == 1
+    assert "none.json: cannot be read" in ran.err
+
+
+def test_another_board_than_this_one(folder: Path) -> None:
+    ran = bench(folder / "two.edgecv", "--target", "rpi-zero-2w")
+    assert ran.status == 0
+    assert "not rpi-zero-2w" in ran.err

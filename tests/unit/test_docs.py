@@ -15,9 +15,9 @@ import pytest
 
 from edgecv import plugins
 from edgecv.hints import Hints
-from edgecv.manifest import Manifest
 from edgecv.packing import pack
-from scripts import manifest_schema
+from edgecv.record import Record
+from scripts import schemas
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -86,7 +86,8 @@ def test_every_command_is_in_the_readme() -> None:
         assert f"edgecv {command.replace('_', '-')}" in readme
 
 
-def test_published_schema_is_current() -> None:
-    """``python scripts/manifest_schema.py`` writes it anew."""
-    published = json.loads(manifest_schema.published().read_text())
-    assert published == json.loads(json.dumps(manifest_schema.json_schema(Manifest)))
+@pytest.mark.parametrize("cls", schemas.PUBLISHED, ids=lambda cls: str(cls.__name__))
+def test_published_schemas_are_current(cls: type[Record]) -> None:
+    """``python scripts/schemas.py`` writes them anew."""
+    published = json.loads(schemas.PUBLISHED[cls].read_text())
+    assert published == json.loads(json.dumps(schemas.json_schema(cls)))

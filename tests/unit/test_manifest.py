@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgecv.errors import EdgecvError, ManifestError
 from edgecv.manifest import Manifest, parse
 from edgecv.members import check_member_name
-from scripts import manifest_schema
+from scripts import schemas
 
 GOOD: dict[str, Any] = {
     "schema_version": 1,
@@ -186,7 +186,7 @@ def test_mutated_manifests_are_refused_or_valid() -> None:
                 data[at:at] = data[rng.randrange(len(data)) :][: rng.randint(1, 20)]
         try:
             assert isinstance(parse(bytes(data)), Manifest)
-            assert manifest_schema.accepts(Manifest, bytes(data))
+            assert schemas.accepts(Manifest, bytes(data))
         except ManifestError:
             refused += 1
     assert refused > 2000
@@ -216,14 +216,14 @@ def test_any_json_in_any_field_is_refused_or_valid(value: Any, path: str) -> Non
         return
     # What no single field can say, pydantic cannot know.
     if fault is None or not ("two entries" in fault or "no such variant" in fault):
-        assert manifest_schema.accepts(Manifest, data) == (fault is None), fault
+        assert schemas.accepts(Manifest, data) == (fault is None), fault
     if fault is not None:
         return
     assert parse(manifest.to_json()) == manifest
 
 
 def test_published_schema_is_the_one_that_validates() -> None:
-    published = manifest_schema.json_schema(Manifest)
+    published = schemas.json_schema(Manifest)
     assert published["additionalProperties"] is False
     assert set(published["required"]) == {"name", "task", "input", "head", "variants"}
     assert published["properties"]["variants"]["items"]["properties"]["layout"]["enum"] == [

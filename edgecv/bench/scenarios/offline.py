@@ -21,7 +21,7 @@ def run(setup: Setup) -> Run:
             yield images[count % len(images)]
             count += 1
 
-    with predict_all(setup.model, until(clock() + _CHOOSING_S)) as first:
+    with predict_all(setup.model, until(clock() + min(_CHOOSING_S, setup.duration_s))) as first:
         for _ in first:
             pass
     plan = first.stats.plan

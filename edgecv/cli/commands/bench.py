@@ -12,13 +12,13 @@ import click
 from edgecv import plugins
 from edgecv.cli import output
 from edgecv.cli.options import hint_options, trusted_option
-from edgecv.cli.report_files import report_options, write_reports
 from edgecv.errors import EdgecvError, UsageError
 from edgecv.hints import Hints
 
 if TYPE_CHECKING:
+    from edgecv.bench.calibration import Calibration
     from edgecv.bench.cell import Cell, Settings
-    from edgecv.bench.energy import BoardPower, Calibration
+    from edgecv.bench.energy import BoardPower
     from edgecv.bench.report import Failure, Result
 
 SCENARIOS = ("single", "multistream", "server", "offline", "camera", "cold")
@@ -106,7 +106,29 @@ SCENARIOS = ("single", "multistream", "server", "offline", "camera", "cold")
     "--usb-log", type=click.Path(path_type=Path), metavar="FILE",
     help="CSV that a USB power meter is logging meanwhile.",
 )  # fmt: skip
-@report_options
+@click.option("--json", "json_target", metavar="FILE|-", help="Write the report as JSON.")
+@click.option(
+    "--html", "html_target", type=click.Path(path_type=Path), metavar="FILE",
+    help="Write it as one page, charts inside.",
+)  # fmt: skip
+@click.option("--markdown", "markdown_target", metavar="FILE|-", help="Write it as Markdown.")
+@click.option("--csv", "csv_target", metavar="FILE|-", help="Write one line for each result.")
+@click.option("--force", is_flag=True, help="Replace the page if it exists.")
+@click.option(
+    "--compare", "compared", type=click.Path(path_type=Path), metavar="FILE",
+    help="Compare with a saved JSON report.",
+)  # fmt: skip
+@click.option(
+    "--gate", "baseline", type=click.Path(path_type=Path), metavar="FILE",
+    help="Exit with 1 if anything is significantly worse than in this report.",
+)  # fmt: skip
+@click.option(
+    "--tolerance",
+    default=0.05,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Worsening that the gate lets pass, as a part.",
+)
 def command(
     model: Path,
     hints: Hints,
@@ -126,7 +148,14 @@ def command(
     target: str | None,
     calibration: Path | None,
     usb_log: Path | None,
-    **files: str | None,
+    json_target: str | None,
+    html_target: Path | None,
+    markdown_target: str | None,
+    csv_target: str | None,
+    force: bool,
+    compared: Path | None,
+    baseline: Path | None,
+    tolerance: float,
 ) -> int:
     """Measure MODEL: cold start, latency of each stage, throughput, memory and energy.
 
@@ -134,12 +163,13 @@ def command(
     each result says how far it can be believed. A configuration that fails is reported, and the
     exit status is 1; so it is where --gate finds a regression.
     """
+    from edgecv.bench.calibration import Calibration
     from edgecv.bench.cell import Settings
-    from edgecv.bench.energy import Calibration
     from edgecv.bench.environment import environment
     from edgecv.bench.report import SCHEMA, Report
+    from edgecv.bench.saved import read
     from edgecv.cli import bench_matrix as matrix
-    from edgecv.cli.report_files import check_reports
+    from edgecv.cli import bench_outputs
 
     counts = matrix.numbers(threads, "--threads")
     several = [n for n in matrix.numbers(streams, "--streams") if n is not None]
@@ -155,7 +185,11 @@ def command(
         processes=processes,
         cold_starts=cold_starts,
     )
-    saved = check_reports(files, [model])
+    inputs = [model, *(path for path in (compared, baseline) if path is not None)]
+    output.check_target(json_target, inputs)
+    bench_outputs.check_outputs(html_target, markdown_target, csv_target, inputs, overwrite=force)
+    before = None if compared is None else read(compared)
+    held = None if baseline is None else read(baseline)
     if not model.exists():
         raise UsageError("no such file or folder", where=str(model))
     fitted = None if calibration is None else Calibration.read(calibration)
@@ -191,8 +225,16 @@ def command(
         results=tuple(results),
         failures=tuple(failures),
     )
-    passed = write_reports(report, files, saved)
-    return 0 if results and not failures and passed else 1
+    output.write_json(json_target, report.to_dict(), inputs)
+    bench_outputs.write_outputs(
+        report, before, html_target, markdown_target, csv_target, inputs, overwrite=force
+    )
+    if "-" not in (json_target, markdown_target, csv_target):
+        bench_outputs.print_report(report, before, output.console())
+    status = 0 if results and not failures else 1
+    if held is not None:
+        status = max(status, bench_outputs.print_gate(held, report, tolerance, screen))
+    return status
 
 
 def _measure(

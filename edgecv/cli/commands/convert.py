@@ -207,17 +207,17 @@ def command(
     For each format the ladder goes from full int8 down to floats; a variant is shipped if it loses
     at most --max-drop points on the validation images and is faster here than what is more precise.
     """  # fmt: skip
-    from edgecv import page
     from edgecv.converters.conversion import convert
     from edgecv.converters.decision import Rules
     from edgecv.converters.graphs_only import convert_graphs
     from edgecv.converters.judge import Effort
     from edgecv.converters.order import Order
     from edgecv.converters.source import Request
+    from edgecv.page import check_target
 
     output.check_target(json_target, [target, *(path for path in (data,) if path)])
     if html is not None:
-        page.check_target(html, overwrite=force)
+        check_target(html, overwrite=force)
     formats, excluded, notes = _narrow(board, formats, precisions)
     order = Order(
         request=Request(source, input_hw, architecture, trust_pickle),

@@ -25,17 +25,18 @@ def command(bundle: Path, html_target: Path | None, json_target: str | None, for
 
     BUNDLE may also be the JSON that edgecv convert wrote.
     """
-    from edgecv import page as pages
+    from edgecv import page
     from edgecv.cli.ladder import print_ladder
-    from edgecv.converters.report import document, page
+    from edgecv.converters.report import document
+    from edgecv.converters.report.page import make
 
     output.check_target(json_target, [bundle])
     if html_target is not None:
-        pages.check_target(html_target, overwrite=force, source=bundle)
+        page.check_target(html_target, overwrite=force, source=bundle)
     conversion = document.read(bundle)
     if html_target is not None:
-        text = page.make(bundle, conversion)
-        pages.write(html_target, text, overwrite=force, source=bundle)
+        text = make(bundle, conversion)
+        page.write(html_target, text, overwrite=force, source=bundle)
     output.write_json(json_target, conversion.to_dict(), [bundle])
     if json_target != "-":
         print_ladder(conversion, output.console())

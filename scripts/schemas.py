@@ -1,6 +1,6 @@
-"""The manifest in the terms of pydantic: its published JSON Schema, and a second opinion for tests.
+"""Records in the terms of pydantic: their published JSON Schemas, and a second opinion for tests.
 
-    python scripts/manifest_schema.py    # writes docs/manifest.schema.json
+    python scripts/schemas.py    # writes docs/manifest.schema.json and docs/bench.schema.json
 
 Not part of the runtime; needs pydantic, which the ``dev`` extra brings.
 """
@@ -12,6 +12,7 @@ import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from edgecv.bench.report import Report
 from edgecv.manifest import Manifest
 from edgecv.record import Record
 from edgecv.schema import JsonObject, Rule
@@ -99,10 +100,13 @@ def accepts(cls: type[Record], data: bytes) -> bool:
     return True
 
 
-def published() -> Path:
-    """Return where the schema of the manifest is published."""
-    return Path(__file__).parents[1] / "docs/manifest.schema.json"
-
+_DOCS = Path(__file__).parents[1] / "docs"
+PUBLISHED: dict[type[Record], Path] = {
+    Manifest: _DOCS / "manifest.schema.json",
+    Report: _DOCS / "bench.schema.json",
+}
+"""Which records have a published schema, and where."""
 
 if __name__ == "__main__":
-    published().write_text(json.dumps(json_schema(Manifest), indent=2) + "\n")
+    for cls, path in PUBLISHED.items():
+        path.write_text(json.dumps(json_schema(cls), indent=2) + "\n")

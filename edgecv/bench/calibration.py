@@ -1,0 +1,108 @@
+"""A board's power as a line over its busy CPUs, fitted from a meter: energies of tier 3."""
+
+# Annotations are not postponed here: `edgecv.schema` reads `Calibration`.
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+
+from edgecv import schema
+from edgecv.bench.power import line
+from edgecv.errors import UsageError
+from edgecv.record import Record
+from edgecv.schema import Rule
+
+SCHEMA: Literal["edgecv.calibration/1"] = "edgecv.calibration/1"
+Watts = Annotated[float, Rule(ge=0)]
+
+
+class Calibration(Record, kw_only=True):
+    """A board's power as a line over its busy CPUs, fitted from a meter.
+
+    Attributes:
+        schema: ``edgecv.calibration/1``.
+        board: as `edgecv.bench.environment.board` names it, or the CPU.
+        cores: that were usable.
+        created: UTC, ISO 8601.
+        meter: the source of the readings.
+        scope: what the meter measures.
+        idle_w: the line's value at no busy CPU.
+        watts_per_cpu: its slope.
+        idle_ci_w: half width of the 95 % interval of `idle_w`.
+        watts_per_cpu_ci: the same for the slope.
+        residual_w: standard deviation of the readings about the line.
+        left_out_w: root mean square error at steps that the line was fitted without.
+        steps: (busy CPUs, watts) that it was fitted to.
+    """
+
+    schema: Literal["edgecv.calibration/1"]
+    board: str
+    cores: Annotated[int, Rule(ge=1)]
+    created: str
+    meter: str
+    scope: Literal["board", "package"]
+    idle_w: Watts
+    watts_per_cpu: Watts
+    idle_ci_w: Watts
+    watts_per_cpu_ci: Watts
+    residual_w: Watts
+    left_out_w: Watts
+    steps: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Calibration":
+        """Read a file that ``edgecv calibrate-energy`` wrote.
+
+        Raises:
+            UsageError: it cannot be read, or is not one.
+        """
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raw = schema.parse_object(data, str(path), UsageError)
+        return schema.validate(cls, raw, str(path), UsageError)
+
+
+def fit(steps: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """Fit a line to (busy CPUs, watts).
+
+    Returns:
+        The fields of `Calibration` that follow from it. ``left_out_w`` is the error at each step
+        when the line is fitted to the others.
+
+    Raises:
+        UsageError: fewer than four readings, all at one load, or power that does not grow with it.
+    """
+    x, y = [s[0] for s in steps], [s[1] for s in steps]
+    if len(steps) < 4 or max(x, default=0) - min(x, default=0) < 0.5:
+        raise UsageError(
+            "too few readings for a line",
+            where="calibration",
+            expected="at least four, from idle to busy",
+            got=f"{len(steps)} over {max(x, default=0) - min(x, default=0):.2f} CPUs",
+            remedy="log for as long as the steps run",
+        )
+    found = line(x, y)
+    if found["b"] <= 0 or found["a"] < 0:
+        raise UsageError(
+            "the power does not grow with the load",
+            where="calibration",
+            got=f"{found['a']:.2f} W + {found['b']:.3f} W for each busy CPU",
+            remedy="check that the meter feeds this board, and that its clock is right",
+        )
+    errors = []
+    for i in range(len(steps)):
+        rest = line(x[:i] + x[i + 1 :], y[:i] + y[i + 1 :])
+        errors.append(y[i] - rest["a"] - rest["b"] * x[i])
+    return {
+        "idle_w": round(found["a"], 4),
+        "watts_per_cpu": round(found["b"], 4),
+        "idle_ci_w": round(found["a_ci"], 4),
+        "watts_per_cpu_ci": round(found["b_ci"], 4),
+        "residual_w": round(found["residual"], 4),
+        "left_out_w": round(math.sqrt(float(np.mean(np.square(errors)))), 4),
+    }
