@@ -3,18 +3,28 @@
 # Annotations are not postponed here: `edgecv.schema` reads `Calibration`.
 
 import math
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from edgecv import schema
+from edgecv import host, schema
+from edgecv.bench.monitor import busy_s
 from edgecv.bench.power import line
 from edgecv.errors import UsageError
 from edgecv.record import Record
 from edgecv.schema import Rule
 
+if TYPE_CHECKING:
+    from edgecv.bench.energy import Recorder
+
+_LOAD = "import numpy as n; a = n.ones((192, 192), n.float32)\nwhile True: a @ a"
 SCHEMA: Literal["edgecv.calibration/1"] = "edgecv.calibration/1"
 Watts = Annotated[float, Rule(ge=0)]
 
@@ -65,6 +75,82 @@ class Calibration(Record, kw_only=True):
             raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
         raw = schema.parse_object(data, str(path), UsageError)
         return schema.validate(cls, raw, str(path), UsageError)
+
+
+def measure(
+    recorder: "Recorder",
+    *,
+    seconds: float = 10.0,
+    settle_s: float = 2.0,
+    cpus: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[tuple[float, float]]:
+    """Load the CPUs step by step, up and down again, and read the meter meanwhile.
+
+    Each step multiplies matrices in so many processes, as networks do: a loop without arithmetic
+    would draw less. What counts as load is the CPU time of everything on the machine.
+
+    Args:
+        recorder: entered; with a meter, or a USB meter's log that reaches over all steps by the
+            time they end.
+        seconds: of each step.
+        settle_s: let pass before each.
+        cpus: of the highest step; None is all that this process may use.
+        progress: called with a word on what is going on.
+
+    Returns:
+        (busy CPUs, watts) of each step.
+
+    Raises:
+        UsageError: there is no meter, or it does not cover a step.
+    """
+    if recorder.meter is None and recorder.usb_log is None:
+        raise UsageError(
+            "there is no meter to calibrate from",
+            where="calibration",
+            got=recorder.why_none,
+            remedy="connect one, or give the log of a USB meter with --usb-log",
+        )
+    highest = host.usable_cpus() if cpus is None else cpus
+    windows = []
+    for count in [*range(highest + 1), *range(highest, -1, -1)]:
+        progress(f"{count} of {highest} CPUs busy")
+        with _busy(count):
+            time.sleep(settle_s)
+            start, before = time.monotonic(), busy_s()
+            time.sleep(seconds)
+            end, after = time.monotonic(), busy_s()
+        if before is None or after is None:
+            raise UsageError("/proc/stat cannot be read", where="calibration")
+        windows.append((start, end, (after - before) / (end - start)))
+    # A meter that is read ten times a second has seen the end by now.
+    time.sleep(0.3)
+    steps = []
+    for start, end, busy in windows:
+        watts = recorder.mean_watts(start, end)
+        if watts is None:
+            raise UsageError(
+                "the meter's readings do not reach over all steps",
+                where="calibration",
+                remedy="start the log before the command, and check the clock of the meter",
+            )
+        steps.append((round(busy, 4), round(watts, 4)))
+    return steps
+
+
+@contextmanager
+def _busy(count: int) -> Iterator[None]:
+    """Keep so many CPUs busy, each with a process of its own."""
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen([sys.executable, "-P", "-c", _LOAD], env=env) for _ in range(count)
+    ]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def fit(steps: Sequence[tuple[float, float]]) -> dict[str, float]:

@@ -53,7 +53,7 @@ class Settings(Record, kw_only=True):
         cold_starts: processes whose time to the first result is taken, the ones above among them.
         rate_hz: of arrivals, where the scenario keeps a schedule; None for its own.
         seed: of random arrivals; each process has another one that follows from it.
-        idle_s: watched before the first process, for what idling draws.
+        idle_s: watched before the first process, for what idling draws; only with a meter.
         memory: measure memory by phase, in a pass of its own.
     """
 
@@ -63,7 +63,7 @@ class Settings(Record, kw_only=True):
     cold_starts: int = 3
     rate_hz: float | None = None
     seed: int = 0
-    idle_s: float = 0.0
+    idle_s: float = 2.0
     memory: bool = True
 
 

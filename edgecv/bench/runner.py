@@ -76,7 +76,7 @@ def measure(
     request = _request(cell, images, settings)
     recorder = Recorder(root=root, usb_log=usb_log)
     with recorder, Monitor(root=root, watts=recorder.watts) as monitor:
-        if settings.idle_s:
+        if settings.idle_s and (recorder.meter is not None or usb_log is not None):
             progress("idle")
             recorder.idle(settings.idle_s)
         runs = _run_all(cell, request, settings, monitor, progress)

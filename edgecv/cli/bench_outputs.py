@@ -150,7 +150,7 @@ def _print_stages(report: Report, screen: Console) -> None:
             table.add_row(printable(words.short(result)), *cells)
         screen.print(table)
     screen.print("latency counts decoding; - is not measured, or too few samples to say")
-    told = {}
+    told: dict[str, None] = {}
     for result in report.results:
         energy = result.energy
         why = (

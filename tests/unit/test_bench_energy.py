@@ -21,8 +21,10 @@ from edgecv.bench import usb_log
 from edgecv.bench.calibration import Calibration
 from edgecv.bench.energy import BoardPower, Recorder
 from edgecv.bench.meters import hwmon, pmic, rapl
+from edgecv.bench.monitor import busy_s
 from edgecv.bench.power import Meter, joules, line
 from edgecv.errors import UsageError
+from tests.models import command
 
 PI = BoardPower(
     name="board", cores=4, idle_w=3.0, idle_uncertainty_w=1.0, load_w=11.0, load_uncertainty_w=2.0
@@ -139,8 +141,8 @@ def test_every_meter_says_why_it_is_not_there(name: str, tmp_path: Path) -> None
 
 @contextmanager
 def counting(root: Path, watts: float) -> Iterator[None]:
-    """Let a made-up package count energy, with a range that wraps several times a second."""
-    span = int(watts * 0.25e6)
+    """Let a made-up package count energy, with a range that wraps in less than a second."""
+    span = int(watts * 0.7e6)
     tree(root, {f"{RAPL}/name": "package-0\n", f"{RAPL}/max_energy_range_uj": f"{span}\n",
                 f"{RAPL}/energy_uj": "0\n"})  # fmt: skip
     stop = threading.Event()
@@ -301,3 +303,99 @@ def test_a_log_that_is_none(tmp_path: Path, text: str, message: str) -> None:
     log.write_text(text)
     with pytest.raises(UsageError, match=message):
         usb_log.read(log)
+
+
+@contextmanager
+def drawing(root: Path, idle_w: float, watts_per_cpu: float) -> Iterator[None]:
+    """Let a made-up meter show what this machine would draw at its real load."""
+    place, draft = root / "sys/class/hwmon/hwmon0/power1_input", root / "draft"
+    tree(root, {"sys/class/hwmon/hwmon0/name": "ina219\n",
+                "sys/class/hwmon/hwmon0/power1_input": "0\n"})  # fmt: skip
+    stop = threading.Event()
+
+    def draw() -> None:
+        last = time.monotonic(), busy_s() or 0.0
+        while not stop.wait(0.05):
+            now = time.monotonic(), busy_s() or 0.0
+            load = (now[1] - last[1]) / (now[0] - last[0])
+            draft.write_text(f"{int((idle_w + watts_per_cpu * load) * 1e6)}\n")
+            draft.replace(place)
+            last = now
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_calibrating_from_a_meter(tmp_path: Path) -> None:
+    with drawing(tmp_path, 2.0, 1.5), Recorder(root=tmp_path, interval_s=0.02) as recorder:
+        time.sleep(0.2)
+        steps = calibrations.measure(recorder, seconds=0.7, settle_s=0.2, cpus=1)
+    assert len(steps) == 4
+    found = calibrations.fit(steps)
+    assert found["idle_w"] == pytest.approx(2.0, abs=0.4)
+    assert found["watts_per_cpu"] == pytest.approx(1.5, abs=0.3)
+
+
+def test_nothing_is_calibrated_without_a_meter(tmp_path: Path) -> None:
+    with (
+        Recorder(root=tmp_path) as recorder,
+        pytest.raises(UsageError, match=r"(?s)no meter to calibrate from.*--usb-log"),
+    ):
+        calibrations.measure(recorder, seconds=0.1, settle_s=0, cpus=1)
+    log = tmp_path / "old.csv"
+    log.write_text("time,watts\n1000,4\n2000,5\n")
+    with (
+        Recorder(root=tmp_path, usb_log=log) as recorder,
+        pytest.raises(UsageError, match="do not reach over all steps"),
+    ):
+        calibrations.measure(recorder, seconds=0.1, settle_s=0, cpus=1)
+
+
+def test_the_command_says_what_it_needs(tmp_path: Path) -> None:
+    log = tmp_path / "old.csv"
+    log.write_text("time,watts\n1000,4\n2000,5\n")
+    ran = command(
+        "calibrate-energy", "-o", tmp_path / "c.json", "--usb-log", log, "--seconds", "0.2",
+        "--settle", "0",
+    )  # fmt: skip
+    assert ran.status == 2
+    assert "do not reach over all steps" in ran.err
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_the_command_writes_what_bench_reads(tmp_path: Path) -> None:
+    log, target = tmp_path / "log.csv", tmp_path / "c.json"
+    last = busy_s() or 0.0
+    log.write_text("time,watts\n")
+    stop = threading.Event()
+
+    def keep_log() -> None:
+        nonlocal last
+        at = time.time()
+        while not stop.wait(0.05):
+            now, busy = time.time(), busy_s() or 0.0
+            with log.open("a") as file:
+                file.write(f"{(at + now) / 2},{2 + 1.5 * (busy - last) / (now - at)}\n")
+            at, last = now, busy
+
+    thread = threading.Thread(target=keep_log)
+    thread.start()
+    time.sleep(0.2)
+    try:
+        ran = command(
+            "calibrate-energy", "-o", target, "--usb-log", log, "--seconds", "0.5", "--settle",
+            "0.2",
+        )  # fmt: skip
+    finally:
+        stop.set()
+        thread.join()
+    assert ran.status == 0, ran.err
+    found = Calibration.read(target)
+    assert found.watts_per_cpu == pytest.approx(1.5, abs=0.4)
+    assert (found.scope, found.meter) == ("board", "USB meter's log log.csv")
+    assert "x busy CPUs" in ran.out
