@@ -63,7 +63,8 @@ class Bundle:
                 sizes = scan_folder(path)
             if MANIFEST not in sizes:
                 raise ArchiveError(f"no {MANIFEST} in it: not a bundle", where=str(path))
-            self.manifest: Manifest = parse(self._manifest_bytes(sizes), f"{path}: {MANIFEST}")
+            self._said = self._manifest_bytes(sizes)
+            self.manifest: Manifest = parse(self._said, f"{path}: {MANIFEST}")
             self._compare(sizes)
             if verify:
                 self.verify()
@@ -102,6 +103,11 @@ class Bundle:
                     where=f"{self.path}: {name}",
                     remedy="remove it; nothing in a bundle goes unchecked",
                 )
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the manifest, which holds that of every other file: of all these bytes."""
+        return hashlib.sha256(self._said).hexdigest()
 
     def verify(self) -> None:
         """Hash every file that was not hashed yet.

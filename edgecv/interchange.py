@@ -17,10 +17,10 @@ from edgecv.errors import UsageError
 from edgecv.foreign import Export
 from edgecv.head import load_head
 from edgecv.hints import Hints
-from edgecv.loading import choose_variant
 from edgecv.manifest import HeadSpec, Input, Variant
 from edgecv.record import Record
 from edgecv.types import ModelSource, SessionOptions
+from edgecv.variants import choose_variant
 
 _PIXELS = ("resize", "rounding", "crop_ratio", "pad_value", "interpolation", "color", "mean", "std")
 # These go with some ways of resizing only.

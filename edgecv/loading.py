@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from edgecv import plugins
 from edgecv.bundle import is_bundle, open_bundle
-from edgecv.engines import choose_backend, find_model_file, gather, load_backend, why_not
-from edgecv.errors import BackendMissingError, InferenceError, ManifestError, UsageError
+from edgecv.engines import choose_backend, find_model_file, gather, load_backend
+from edgecv.errors import InferenceError, ManifestError, UsageError
 from edgecv.hints import Hints
 from edgecv.manifest import Input, Manifest, Variant
 from edgecv.types import ModelSource, Session, SessionOptions, TensorSpec
+from edgecv.variants import UPGRADE, choose_variant, tuned_choice
 
 if TYPE_CHECKING:
     from edgecv.model import Model
     from edgecv.model_info import ModelInfo
-
-_UPGRADE = "pip install --upgrade edgecv"
 
 
 def load(
@@ -38,12 +37,14 @@ def load(
     labels: Sequence[str] | None = None,
     hints: Hints | None = None,
     trusted: bool = False,
+    tuned: bool = True,
 ) -> Model:
     """Open a bundle, or a bare model file, ready to run.
 
     Args:
         path: a bundle (folder or ``.edgecv``), a model file, or a folder with one model.
-        variant: id of the bundle's variant; None takes the first whose engine is installed.
+        variant: id of the bundle's variant; None takes the one that `edgecv tune` recorded for this
+            CPU and these bytes, else the first whose engine is installed.
         backend: run with this one; in a bundle, the first variant that is for it.
         threads: of one inference; None means the CPUs that this process may use.
         precision: of float arithmetic; None keeps what the variant records, or fp32.
@@ -56,6 +57,7 @@ def load(
             are prepared; it wins over what the file says about itself.
         trusted: open a bare file at once. By default it is first opened in a child process, since
             engines do crash on hostile or broken files.
+        tuned: heed what `edgecv tune` recorded, where neither variant nor backend is named.
 
     Raises:
         UsageError: options that do not fit, or a head that cannot be told.
@@ -81,7 +83,7 @@ def load(
                 where=str(where),
                 remedy="pack the model file anew with these options",
             )
-        model = _load_bundle(where, variant, backend, options, precision)
+        model = _load_bundle(where, variant, backend, options, precision, tuned)
     else:
         if variant is not None:
             raise UsageError("a bare model file has no variants", where=str(where))
@@ -144,11 +146,17 @@ def _load_bundle(
     backend: str | None,
     options: SessionOptions,
     precision: str | None,
+    tuned: bool,
 ) -> Model:
     bundle = open_bundle(path)
     try:
         manifest = bundle.manifest
         _check_head(manifest, f"{path}: manifest.json")
+        asked = variant_id is not None or backend is not None
+        choice, notes = (None, ()) if asked or not tuned else tuned_choice(bundle)
+        if choice is not None:
+            variant_id = choice.variant
+            options = options.replace(threads=options.threads or choice.threads)
         variant, skipped = choose_variant(manifest, variant_id, backend)
         options = options.replace(
             precision=precision or variant.precision,
@@ -173,8 +181,9 @@ def _load_bundle(
                 head=manifest.head.name,
                 told_by="manifest",
                 variant=variant.id,
-                chosen_by="caller" if variant_id or backend else "order",
+                chosen_by="caller" if asked else "order" if choice is None else "tuned",
                 skipped=skipped,
+                notes=notes,
                 input=manifest.input,
                 fingerprint=partial(_fingerprint, manifest, manifest.input),
             )
@@ -218,7 +227,7 @@ def _check_head(manifest: Manifest, where: str) -> None:
             where=f"{where}: head.name",
             expected=f"one of {', '.join(known)}",
             got=repr(name),
-            remedy=_UPGRADE,
+            remedy=UPGRADE,
         )
     from edgecv.head import load_head
     from edgecv.head_check import check_options
@@ -237,59 +246,6 @@ def _check_head(manifest: Manifest, where: str) -> None:
         raise ManifestError(
             error.what, where=f"{where}: {error.where}", expected=error.expected, got=error.got
         ) from None
-
-
-def choose_variant(
-    manifest: Manifest, variant_id: str | None = None, backend: str | None = None
-) -> tuple[Variant, tuple[str, ...]]:
-    """Choose the variant that runs: the caller's, or the first that can run on this machine.
-
-    Returns:
-        The variant, and the earlier ones that cannot run here, each with the reason.
-
-    Raises:
-        UsageError: no variant has this id or is for the backend, or the two contradict each other.
-        BackendMissingError: no variant's engine is installed.
-    """
-    if variant_id is not None:
-        try:
-            variant = manifest.variant(variant_id)
-        except ManifestError as error:
-            raise UsageError(
-                error.what, where=error.where, expected=error.expected, got=error.got
-            ) from None
-        if backend not in (None, variant.backend):
-            raise UsageError(
-                f"variant {variant_id} is for another backend",
-                expected=variant.backend,
-                got=repr(backend),
-            )
-        return variant, ()
-    fitting = [v for v in manifest.variants if backend in (None, v.backend)]
-    if not fitting:
-        raise UsageError(
-            "the bundle has no variant for this backend",
-            where=manifest.name,
-            expected=f"one of {', '.join(sorted({v.backend for v in manifest.variants}))}",
-            got=repr(backend),
-        )
-    skipped: list[str] = []
-    for variant in fitting:
-        reason = why_not(variant.backend, variant.precision)
-        if reason is None:
-            return variant, tuple(skipped)
-        skipped.append(f"{variant.id}: {reason}")
-    if backend is not None:
-        # It was asked for by name, so the engine itself says what is missing.
-        return fitting[0], ()
-    known = {v.backend for v in fitting} & set(plugins.names("backends"))
-    extras = {load_backend(name).EXTRA for name in known}
-    packages = sorted(f"edgecv[{extra}]" if extra else "edgecv" for extra in extras)
-    raise BackendMissingError(
-        f"no variant can run here ({'; '.join(skipped)})",
-        where=manifest.name,
-        remedy=" or ".join(f"pip install '{package}'" for package in packages) or _UPGRADE,
-    )
 
 
 def _check_tensors(session: Session, variant: Variant, where: str) -> None:

@@ -17,7 +17,8 @@ class ModelInfo(Record):
         head: which head decodes.
         told_by: who named it: ``manifest``, ``option``, a kind of metadata, or ``shapes``.
         variant: id of the variant that runs; for a bare file the backend's name.
-        chosen_by: why this variant: ``caller``, or ``order`` of the manifest.
+        chosen_by: why this variant: ``caller``, ``tuned`` (see `edgecv.tuned`), or ``order`` of the
+            manifest.
         skipped: variants that come earlier in the manifest but cannot run here, with the reason.
         backend: its plug-in.
         engine: name and version of the library.

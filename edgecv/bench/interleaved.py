@@ -40,11 +40,13 @@ class Competitor:
         name: unique among those compared.
         model: a bundle.
         load: keyword arguments of `edgecv.load`, such as ``threads``.
+        affinity: CPUs that its process is pinned to; () is all.
     """
 
     name: str
     model: Path
     load: dict[str, Any]
+    affinity: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,7 @@ def _worker(competitor: Competitor, images: Sequence[Path], warmup_s: float) -> 
             {
                 "model": str(competitor.model),
                 "load": competitor.load,
+                "affinity": competitor.affinity,
                 "images": [str(image) for image in images],
                 "warmup_s": warmup_s,
             }

@@ -7,6 +7,7 @@ and the images; each of the others asks for one turn. Every line is answered wit
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -48,6 +49,9 @@ def main() -> None:
     """Serve until standard input ends; an error of ours is reported as JSON and exit status 1."""
     try:
         request = json.loads(sys.stdin.readline())
+        if request["affinity"]:
+            # Before the engine makes its threads, which inherit it.
+            os.sched_setaffinity(0, request["affinity"])
         images = [codecs.read(Path(image)) for image in request["images"]]
         with load(request["model"], trusted=True, **request["load"]) as model:
             run(model, images, request["warmup_s"])

@@ -10,8 +10,8 @@ from edgecv.bundle import is_bundle, open_bundle
 from edgecv.engines import choose_backend, find_model_file, gather
 from edgecv.errors import EdgecvError
 from edgecv.flatbuffer import Table
-from edgecv.loading import choose_variant
 from edgecv.types import ModelSource
+from edgecv.variants import choose_variant
 
 if TYPE_CHECKING:
     from edgecv.bench.cell import Cell

@@ -14,9 +14,6 @@ from edgecv.hints import Hints
 
 if TYPE_CHECKING:
     from edgecv.bench.energy import BoardPower
-    from edgecv.manifest import Manifest
-
-_NOT_ACCURACY = ("drop_points", "size_bytes", "latency_ms")
 
 
 def numbers(text: str, option: str) -> list[int | None]:
@@ -129,9 +126,10 @@ Choice = tuple[dict[str, Any], str | None, dict[str, float]]
 def _of_bundle(
     model: Path, hints: Hints, trusted: bool, variant: str | None, backend: str | None
 ) -> list[Choice]:
+    from edgecv.bench.tuning import accuracy
     from edgecv.bundle import open_bundle
     from edgecv.engines import why_not
-    from edgecv.loading import choose_variant
+    from edgecv.variants import choose_variant
 
     del trusted
     if hints.given():
@@ -152,7 +150,7 @@ def _of_bundle(
             for v in manifest.variants
             if wanted in (None, v.backend) and why_not(v.backend, v.precision) is None
         ]
-    return [({"variant": v.id}, v.precision, _accuracy(manifest, v.id)) for v in variants]
+    return [({"variant": v.id}, v.precision, accuracy(manifest, v.id)) for v in variants]
 
 
 def _of_file(
@@ -176,24 +174,14 @@ def _of_file(
     return [({"backend": name}, None, {}) for name in names]
 
 
-def _accuracy(manifest: Manifest, variant: str) -> dict[str, float]:
-    """Read what the card says about a variant's accuracy, the main metric first."""
-    return {
-        m.metric: m.value
-        for m in manifest.card.measurements
-        if m.variant == variant and m.value is not None and m.metric not in _NOT_ACCURACY
-    }
-
-
 def subject(model: Path) -> Subject:
     """Say which bytes are measured."""
     from edgecv.bundle import is_bundle, open_bundle
     from edgecv.engines import find_model_file
-    from edgecv.schema import to_json
 
     if is_bundle(model):
         with open_bundle(model, verify=False) as bundle:
-            digest = hashlib.sha256(to_json(bundle.manifest)).hexdigest()
+            digest = bundle.digest
             size = sum(entry.bytes for entry in bundle.manifest.files())
         return Subject(name=model.name, sha256=digest, bytes=size)
     path = find_model_file(model)

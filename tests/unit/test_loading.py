@@ -22,9 +22,9 @@ from edgecv.errors import (
     UsageError,
 )
 from edgecv.hints import Hints
-from edgecv.loading import choose_variant
 from edgecv.manifest import Variant, parse
 from edgecv.packing import pack
+from edgecv.variants import choose_variant
 from tests import models
 
 

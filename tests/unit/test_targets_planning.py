@@ -83,7 +83,7 @@ def test_what_runs_and_what_is_chosen(target: str, refused: set[str], chosen: st
 def test_the_board_chooses_as_edgecv_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan says what `choose_variant` does on a machine with the target's CPU features."""
     from edgecv import host
-    from edgecv.loading import choose_variant
+    from edgecv.variants import choose_variant
 
     for name in targets.names():
         target = targets.load(name)
