@@ -41,12 +41,14 @@ class Competitor:
         model: a bundle.
         load: keyword arguments of `edgecv.load`, such as ``threads``.
         affinity: CPUs that its process is pinned to; () is all.
+        hints: about a bare model file, as `edgecv.hints.Hints.given` returns them.
     """
 
     name: str
     model: Path
     load: dict[str, Any]
     affinity: tuple[int, ...] = ()
+    hints: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,7 @@ def _worker(competitor: Competitor, images: Sequence[Path], warmup_s: float) -> 
                 "model": str(competitor.model),
                 "load": competitor.load,
                 "affinity": competitor.affinity,
+                "hints": competitor.hints,
                 "images": [str(image) for image in images],
                 "warmup_s": warmup_s,
             }

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgecv import codecs
 from edgecv.errors import EdgecvError
+from edgecv.hints import Hints
 from edgecv.loading import load
 from edgecv.model import Model
 from edgecv.types import Image
@@ -53,7 +54,8 @@ def main() -> None:
             # Before the engine makes its threads, which inherit it.
             os.sched_setaffinity(0, request["affinity"])
         images = [codecs.read(Path(image)) for image in request["images"]]
-        with load(request["model"], trusted=True, **request["load"]) as model:
+        hints = Hints(**request["hints"]) if request["hints"] else None
+        with load(request["model"], hints=hints, trusted=True, **request["load"]) as model:
             run(model, images, request["warmup_s"])
             _say(precision=model.info.precision, threads=model.info.threads)
             for line in sys.stdin:
