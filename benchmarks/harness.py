@@ -4,7 +4,7 @@
   and returns timings, beside a bare loop over the same calls. What is left over for an image must
   be below 1 % of the 5 ms.
 - **agreement**: the median of the stage `infer` beside the median that the engine's own tool tells
-  for the same file with one thread: OpenVINO's `benchmark_app` and LiteRT's `litert-benchmark`. They
+  for the same file with one thread: OpenVINO's `benchmark_app`, LiteRT's `litert-benchmark`. They
   take turns; the ratio of each round is taken, and the median of them must be within 3 %. ONNX
   Runtime's wheel has no such tool: a bare loop over `session.run` on real pixels stands for it.
 
