@@ -25,6 +25,7 @@ from edgecv.bench.statistics import mean_interval
 from edgecv.record import Record
 
 _METERED = "gross = E / n, marginal = (E - P_idle T) / n; E measured, T = {t:.2f} s, n = {n}"
+_WORK = ("macs", "bytes_moved", "instructions")
 _LINE = (
     "P = a + b u with u busy CPUs (CPU time / T): gross = P T / n, marginal = b u T / n; "
     "a = {a:.3f} W, b = {b:.3f} W, u = {u:.3f}, T = {t:.2f} s, n = {n}"
@@ -141,7 +142,7 @@ class Recorder:
             calibration: for tier 3.
             work: tier 5, told in any case.
         """
-        work = work or Work(missing={"macs": "not counted for this format"})
+        work = work or Work(missing=dict.fromkeys(_WORK, "nothing counts them here"))
         elapsed_s, n = sum(b - a for a, b in windows), sum(results)
         if not n or elapsed_s <= 0:
             return _none("no inference ran", work)

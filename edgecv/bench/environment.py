@@ -54,6 +54,9 @@ def environment(root: Path = Path("/")) -> dict[str, Any]:
         "load_average": "this system has none",
     }
     missing = {name: why for name, why in reasons.items() if found[name] is None}
+    for name, version in found["engines"].items():
+        if version is None:
+            missing[f"engines.{name}"] = "not installed"
     return {**found, "missing": missing}
 
 

@@ -27,7 +27,6 @@ from edgecv.bench.weights import weights_bytes
 from edgecv.record import Record, field
 
 _WORKER = process.program("edgecv.bench.worker")
-_SCHEDULED = ("server", "camera")
 _COLD_STAGES = ("import", "load", "first", "total")
 
 
@@ -114,7 +113,7 @@ def _result(
     elapsed_s, cpu_s = sum(spans), sum(one["cpu_s"] for one in said)
     results = sum(one["results"] for one in said)
     rates = [one["results"] / span for one, span in zip(said, spans, strict=True)]
-    arrivals = _arrivals(said) if cell.scenario in _SCHEDULED else None
+    arrivals = _arrivals(said) if said[0].get("schedule") else None
     latency = {stage: statistics.summarise(times) for stage, times in samples.items()}
     validity = judge(
         Evidence(
@@ -159,7 +158,7 @@ def _result(
         energy=energy,
         accuracy=cell.accuracy,
         timeline=conditions.timeline,
-        missing=_missing(latency, conditions),
+        missing=_missing(latency, conditions, len(said)),
         validity=validity,
     )
 
@@ -253,11 +252,15 @@ def _fallbacks(cell: Cell, info: dict[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _missing(latency: dict[str, Latency], conditions: Conditions) -> dict[str, str]:
+def _missing(latency: dict[str, Latency], conditions: Conditions, processes: int) -> dict[str, str]:
     """Say why a number is null: below a percentile's floor, or not told by the system."""
     found = {f"conditions.{name}": why for name, why in conditions.missing.items()}
     for name, (_, floor) in statistics.PERCENTILE_FLOORS.items():
         counts = [stage.n for stage in latency.values() if getattr(stage, name) is None]
         if counts:
             found[f"latency_ms.{name}"] = f"{min(counts)} samples; {floor} are needed"
+    if any(stage.ci95 is None for stage in latency.values()):
+        found["latency_ms.ci95"] = "fewer than 6 samples of one process"
+    if processes < 2:
+        found["throughput_ci95"] = "one process only: nothing to compare it with"
     return found

@@ -53,6 +53,7 @@ class Run(Record, kw_only=True):
         samples_ms: stage -> one value for each result, in the order in which they were finished.
         results: that were finished in the window.
         window: start and end, seconds of the clock.
+        cpu_s: CPU time of this process in the window, all threads.
         schedule: rate_hz, scheduled, completed, dropped, overloaded; None without a schedule.
         plan: how the engine was used, where the scenario chose it.
     """
@@ -60,6 +61,7 @@ class Run(Record, kw_only=True):
     samples_ms: dict[str, list[float]]
     results: int
     window: tuple[float, float]
+    cpu_s: float
     schedule: dict[str, Any] | None = None
     plan: str | None = None
 
@@ -76,3 +78,11 @@ def by_stage(timings: Iterable[Any], total_ms: Sequence[float] | None = None) ->
     if total_ms is not None:
         found["total"] = list(total_ms)
     return found
+
+
+def warm_up(model: Model, images: Sequence[bytes], streams: int) -> None:
+    """Run a few images on each stream of an engine that was just opened."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(streams) as pool:
+        list(pool.map(lambda i: model(images[i % len(images)]), range(3 * streams)))

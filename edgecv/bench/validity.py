@@ -32,6 +32,8 @@ QUOTA_LIMIT = 0.01
 """Part of the run for which a control group held the process back."""
 LEAK_LIMIT = 0.5 * 2**20
 """Bytes a minute that the lower end of the slope's interval must exceed."""
+DROPPED_LIMIT = 0.5
+"""Frames lost, as a part of all. Below, dropping is a result like any other."""
 # Firmware bits, from Raspberry Pi's documentation of `vcgencmd get_throttled`.
 UNDERVOLTAGE, CAPPED, THROTTLED, SOFT_LIMIT = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _SINCE_BOOT = 16
@@ -252,8 +254,13 @@ def _leak(e: Evidence) -> Iterator[Finding]:
 def _schedule(e: Evidence) -> Iterator[Finding]:
     if e.arrivals is None:
         return
-    if e.arrivals.scheduled and not e.arrivals.completed:
-        yield "dropped", True, f"none of {e.arrivals.scheduled} images had a result"
+    share = e.arrivals.dropped_share
+    if share is not None and share > DROPPED_LIMIT:
+        yield (
+            "dropped",
+            False,
+            f"{share:.0%} of the frames were dropped: the model does not keep up with this camera",
+        )
     if e.arrivals.overloaded:
         yield (
             "overload",

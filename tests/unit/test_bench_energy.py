@@ -21,7 +21,6 @@ from edgecv.bench import usb_log
 from edgecv.bench.calibration import Calibration
 from edgecv.bench.energy import BoardPower, Recorder
 from edgecv.bench.meters import hwmon, pmic, rapl
-from edgecv.bench.monitor import busy_s
 from edgecv.bench.power import Meter, joules, line
 from edgecv.errors import UsageError
 from tests.models import command
@@ -305,22 +304,63 @@ def test_a_log_that_is_none(tmp_path: Path, text: str, message: str) -> None:
         usb_log.read(log)
 
 
+class Load:
+    """CPU time of a made-up machine with nobody else on it, as busy as it is told to be."""
+
+    def __init__(self) -> None:
+        self.count, self.spent, self.since = 0, 0.0, time.monotonic()
+        self.lock = threading.Lock()
+
+    def busy_s(self) -> float:
+        with self.lock:
+            now = time.monotonic()
+            self.spent += self.count * (now - self.since)
+            self.since = now
+            return self.spent
+
+    @contextmanager
+    def busy(self, count: int) -> Iterator[None]:
+        self.busy_s()
+        self.count = count
+        try:
+            yield
+        finally:
+            self.busy_s()
+            self.count = 0
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    made = Load()
+    monkeypatch.setattr(calibrations, "_busy", made.busy)
+    monkeypatch.setattr(calibrations, "busy_s", made.busy_s)
+    return made
+
+
+def test_processes_that_are_really_busy() -> None:
+    with calibrations._busy(1):
+        time.sleep(0.6)
+        used = [
+            int(stat.read_text().rpartition(")")[2].split()[11])
+            for stat in Path("/proc").glob("[0-9]*/stat")
+            if "while True: a @ a" in (stat.parent / "cmdline").read_text()
+        ]
+    assert len(used) == 1
+    assert used[0] > 0
+
+
 @contextmanager
-def drawing(root: Path, idle_w: float, watts_per_cpu: float) -> Iterator[None]:
-    """Let a made-up meter show what this machine would draw at its real load."""
+def drawing(root: Path, load: Load, idle_w: float, watts_per_cpu: float) -> Iterator[None]:
+    """Let a made-up meter show what a machine draws at its load."""
     place, draft = root / "sys/class/hwmon/hwmon0/power1_input", root / "draft"
     tree(root, {"sys/class/hwmon/hwmon0/name": "ina219\n",
                 "sys/class/hwmon/hwmon0/power1_input": "0\n"})  # fmt: skip
     stop = threading.Event()
 
     def draw() -> None:
-        last = time.monotonic(), busy_s() or 0.0
-        while not stop.wait(0.05):
-            now = time.monotonic(), busy_s() or 0.0
-            load = (now[1] - last[1]) / (now[0] - last[0])
-            draft.write_text(f"{int((idle_w + watts_per_cpu * load) * 1e6)}\n")
+        while not stop.wait(0.01):
+            draft.write_text(f"{int((idle_w + watts_per_cpu * load.count) * 1e6)}\n")
             draft.replace(place)
-            last = now
 
     thread = threading.Thread(target=draw)
     thread.start()
@@ -331,14 +371,14 @@ def drawing(root: Path, idle_w: float, watts_per_cpu: float) -> Iterator[None]:
         thread.join()
 
 
-def test_calibrating_from_a_meter(tmp_path: Path) -> None:
-    with drawing(tmp_path, 2.0, 1.5), Recorder(root=tmp_path, interval_s=0.02) as recorder:
-        time.sleep(0.2)
-        steps = calibrations.measure(recorder, seconds=0.7, settle_s=0.2, cpus=1)
-    assert len(steps) == 4
+def test_calibrating_from_a_meter(tmp_path: Path, load: Load) -> None:
+    with drawing(tmp_path, load, 2.0, 1.5), Recorder(root=tmp_path, interval_s=0.02) as recorder:
+        time.sleep(0.1)
+        steps = calibrations.measure(recorder, seconds=0.4, settle_s=0.1, cpus=3)
+    assert [round(busy) for busy, _ in steps] == [0, 1, 2, 3, 3, 2, 1, 0]
     found = calibrations.fit(steps)
-    assert found["idle_w"] == pytest.approx(2.0, abs=0.4)
-    assert found["watts_per_cpu"] == pytest.approx(1.5, abs=0.3)
+    assert found["idle_w"] == pytest.approx(2.0, abs=0.1)
+    assert found["watts_per_cpu"] == pytest.approx(1.5, abs=0.1)
 
 
 def test_nothing_is_calibrated_without_a_meter(tmp_path: Path) -> None:
@@ -368,20 +408,15 @@ def test_the_command_says_what_it_needs(tmp_path: Path) -> None:
     assert not (tmp_path / "c.json").exists()
 
 
-def test_the_command_writes_what_bench_reads(tmp_path: Path) -> None:
+def test_the_command_writes_what_bench_reads(tmp_path: Path, load: Load) -> None:
     log, target = tmp_path / "log.csv", tmp_path / "c.json"
-    last = busy_s() or 0.0
     log.write_text("time,watts\n")
     stop = threading.Event()
 
     def keep_log() -> None:
-        nonlocal last
-        at = time.time()
-        while not stop.wait(0.05):
-            now, busy = time.time(), busy_s() or 0.0
+        while not stop.wait(0.01):
             with log.open("a") as file:
-                file.write(f"{(at + now) / 2},{2 + 1.5 * (busy - last) / (now - at)}\n")
-            at, last = now, busy
+                file.write(f"{time.time()},{2 + 1.5 * load.count}\n")
 
     thread = threading.Thread(target=keep_log)
     thread.start()
@@ -396,6 +431,6 @@ def test_the_command_writes_what_bench_reads(tmp_path: Path) -> None:
         thread.join()
     assert ran.status == 0, ran.err
     found = Calibration.read(target)
-    assert found.watts_per_cpu == pytest.approx(1.5, abs=0.4)
+    assert found.watts_per_cpu == pytest.approx(1.5, abs=0.2)
     assert (found.scope, found.meter) == ("board", "USB meter's log log.csv")
     assert "x busy CPUs" in ran.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -163,5 +164,7 @@ def test_every_scenario_on_a_real_model(name: str, tmp_path: Path) -> None:
     assert {len(times) for times in run.samples_ms.values()} == {run.results}
     assert run.results >= 10
     assert run.window[1] > run.window[0]
+    # Choosing a plan or opening an engine again is not part of the run.
+    assert 0 < run.cpu_s <= (os.cpu_count() or 1) * (run.window[1] - run.window[0]) * 1.1 + 0.02
     assert all(time > 0 for time in run.samples_ms["decode"])
     assert threading.active_count() == before

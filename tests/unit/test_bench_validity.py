@@ -115,7 +115,8 @@ def test_schedules() -> None:
     kept = Arrivals(rate_hz=10.0, scheduled=100, completed=60, dropped=40)
     assert found(arrivals=kept) == []
     assert found(arrivals=kept.replace(overloaded=True)) == [("overload", "invalid")]
-    assert found(arrivals=kept.replace(completed=0)) == [("dropped", "invalid")]
+    assert found(arrivals=kept.replace(dropped_share=0.5)) == []
+    assert found(arrivals=kept.replace(dropped_share=0.51)) == [("dropped", "suspect")]
 
 
 def series(per_minute: float, seconds: float = 30, seed: int = 0) -> list[tuple[float, int]]:

@@ -78,6 +78,8 @@ def test_a_configuration_that_fails_is_reported(folder: Path, tmp_path: Path) ->
         (["two.edgecv", "--threads", "1,,2"], "--threads"),
         (["two.edgecv", "--threads", "many"], "--threads"),
         (["two.edgecv", "--streams", "2"], "only multistream and server"),
+        (["two.edgecv", "--rate", "5"], "--rate: only server keeps it"),
+        (["two.edgecv", "--fps", "5", "--scenario", "server"], "--fps: only camera keeps it"),
         (["two.edgecv", "--target", "toaster"], "no such target"),
         (["two.edgecv", "--calibration", "none.json"], "none.json: cannot be read"),
         (["two.edgecv", "--variant", "nope"], "no such variant"),

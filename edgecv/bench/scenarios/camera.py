@@ -7,6 +7,7 @@ pipelines keep. The age of a frame counts from the time at which the camera had 
 from __future__ import annotations
 
 import math
+from time import process_time
 
 from edgecv.bench.scenario import FEWEST, Run, Setup, by_stage
 
@@ -21,6 +22,7 @@ def run(setup: Setup) -> Run:
     clock, sleep = setup.clock, setup.sleep
     timings, ages_ms = [], []
     dropped, last = 0, -1
+    busy_s = process_time()
     start = clock()
     while last < frames - 1:
         newest = min(frames - 1, math.floor((clock() - start) * rate_hz))
@@ -35,7 +37,8 @@ def run(setup: Setup) -> Run:
     return Run(
         samples_ms=by_stage(timings, ages_ms),
         results=len(timings),
-        window=(start, max(clock(), start + frames / rate_hz)),
+        window=(start, clock()),
+        cpu_s=process_time() - busy_s,
         schedule={
             "rate_hz": rate_hz,
             "scheduled": frames,

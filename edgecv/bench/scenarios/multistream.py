@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from time import process_time
 from typing import Any
 
-from edgecv.bench.scenario import FEWEST, Run, Setup, by_stage
+from edgecv.bench.scenario import FEWEST, Run, Setup, by_stage, warm_up
 
 SCHEDULED = False
 
@@ -18,8 +19,8 @@ def run(setup: Setup) -> Run:
         model = model.reopened(threads=opened.threads, streams=setup.streams)
     images, clock = setup.images, setup.clock
     try:
-        for image in images[:3]:
-            model(image)
+        warm_up(model, images, setup.streams)
+        busy_s = process_time()
         start = clock()
         end = start + setup.duration_s
 
@@ -36,10 +37,13 @@ def run(setup: Setup) -> Run:
 
         with ThreadPoolExecutor(setup.streams) as pool:
             done = list(pool.map(work, range(setup.streams)))
+        busy_s = process_time() - busy_s
     finally:
         if model is not setup.model:
             model.close()
     timings = [t for stream, _ in done for t in stream]
     window = start, max(now for _, now in done)
     plan = f"{setup.streams} streams x {opened.threads} threads"
-    return Run(samples_ms=by_stage(timings), results=len(timings), window=window, plan=plan)
+    return Run(
+        samples_ms=by_stage(timings), results=len(timings), window=window, cpu_s=busy_s, plan=plan
+    )

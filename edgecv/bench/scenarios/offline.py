@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import process_time
 
 from edgecv.bench.scenario import FEWEST, Run, Setup, by_stage
 from edgecv.throughput import predict_all
@@ -26,9 +27,16 @@ def run(setup: Setup) -> Run:
             pass
     plan = first.stats.plan
     timings = []
+    busy_s = process_time()
     start = clock()
     with predict_all(setup.model, until(start + setup.duration_s), plan=plan) as results:
         for result in results:
             timings.append(result.timings_ms)
-    window = start, clock()
-    return Run(samples_ms=by_stage(timings), results=len(timings), window=window, plan=str(plan))
+    window, busy_s = (start, clock()), process_time() - busy_s
+    return Run(
+        samples_ms=by_stage(timings),
+        results=len(timings),
+        window=window,
+        cpu_s=busy_s,
+        plan=str(plan),
+    )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgecv.bench.energy import BoardPower
     from edgecv.bench.report import Failure, Result
 
-SCENARIOS = ("single", "multistream", "server", "offline", "camera", "cold")
+SCENARIOS = (*plugins.names("bench.scenarios"), "cold")
 
 
 @click.command("bench")
@@ -92,10 +92,9 @@ SCENARIOS = ("single", "multistream", "server", "offline", "camera", "cold")
 )
 @click.option(
     "--cold-starts",
-    default=3,
-    show_default=True,
     type=click.IntRange(1, 100),
-    help="Processes whose time to the first result is taken, those above among them.",
+    help="Processes whose time to the first result is taken, those above among them. Default: 3, "
+    "and 6 in cold.",
 )
 @click.option("--target", help="Which board this is, for its table; default: it is recognised.")
 @click.option(
@@ -144,7 +143,7 @@ def command(
     duration: str,
     warmup_s: float,
     processes: int,
-    cold_starts: int,
+    cold_starts: int | None,
     target: str | None,
     calibration: Path | None,
     usb_log: Path | None,
@@ -179,11 +178,16 @@ def command(
             where="--streams",
             remedy="add --scenario multistream",
         )
+    for option, value, scenario in (("--rate", rate_hz, "server"), ("--fps", fps, "camera")):
+        if value is not None and not {scenario, "all"} & set(scenarios):
+            raise UsageError(
+                f"only {scenario} keeps it", where=option, remedy=f"add --scenario {scenario}"
+            )
     settings = Settings(
         duration_s=matrix.seconds(duration),
         warmup_s=warmup_s,
         processes=processes,
-        cold_starts=cold_starts,
+        cold_starts=cold_starts or Settings().cold_starts,
     )
     inputs = [model, *(path for path in (compared, baseline) if path is not None)]
     output.check_target(json_target, inputs)
@@ -215,7 +219,9 @@ def command(
             )
         ]
         rates = {"server": rate_hz, "camera": fps}
-        results, failures = _measure(laid_out, found, settings, rates, board, fitted, usb_log)
+        results, failures = _measure(
+            laid_out, found, settings, rates, cold_starts is None, board, fitted, usb_log
+        )
     report = Report(
         schema=SCHEMA,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -242,28 +248,38 @@ def _measure(
     images: list[Path],
     settings: Settings,
     rates: dict[str, float | None],
+    usual_starts: bool,
     board: BoardPower | None,
     calibration: Calibration | None,
     usb_log: Path | None,
 ) -> tuple[list[Result], list[Failure]]:
     from edgecv.bench.report import Failure
     from edgecv.bench.runner import measure
+    from edgecv.bench.validity import FEWEST_STARTS
 
     screen = output.console(stderr=True)
     results, failures = [], []
     for number, cell in enumerate(cells, 1):
+        starts = settings.cold_starts
+        if usual_starts and cell.scenario == "cold":
+            starts = FEWEST_STARTS
         title = f"{number} of {len(cells)}: {cell.name}"
         try:
             with screen.status(title) as status:
                 result = measure(
                     cell,
                     images,
-                    settings.replace(rate_hz=rates.get(cell.scenario)),
+                    settings.replace(rate_hz=rates.get(cell.scenario), cold_starts=starts),
                     board=board,
                     calibration=calibration,
                     usb_log=usb_log,
                     progress=lambda word, s=status, t=title: s.update(f"{t}: {word}"),  # type: ignore[misc]
                 )
+        except KeyboardInterrupt:
+            # What was measured is not lost.
+            failures += [Failure(cell=c.name, error="interrupted") for c in cells[number - 1 :]]
+            click.echo("interrupted: the report holds what was measured", err=True)
+            break
         except EdgecvError as error:
             failures.append(Failure(cell=cell.name, error=error.message))
             click.echo(f"error: {cell.name}: {error}", err=True)
