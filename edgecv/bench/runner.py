@@ -260,7 +260,7 @@ def _missing(latency: dict[str, Latency], conditions: Conditions, processes: int
         if counts:
             found[f"latency_ms.{name}"] = f"{min(counts)} samples; {floor} are needed"
     if any(stage.ci95 is None for stage in latency.values()):
-        found["latency_ms.ci95"] = "fewer than 6 samples of one process"
+        found["latency_ms.ci95"] = "fewer than 6 independent samples of one process"
     if processes < 2:
         found["throughput_ci95"] = "one process only: nothing to compare it with"
     return found

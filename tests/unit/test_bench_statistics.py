@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgecv.bench import statistics
@@ -73,7 +73,8 @@ def test_intervals_cover_where_processes_differ(count: int) -> None:
         runs = [m * (1 + 0.1 * generator.exponential(size=120)) for m in means]
         low, high = statistics.median_interval(runs, seed) or (0, 0)
         inside += low <= truth <= high
-        low, high = statistics.median_interval([np.concatenate(runs)], seed) or (0, 0)
+        heap = np.sort(np.concatenate(runs))
+        low, high = heap[list(statistics.sign_test_ranks(len(heap)))]
         pooled += low <= truth <= high
     assert inside / 150 > 0.9
     # Samples of all processes in one heap do not tell how processes differ.
@@ -85,6 +86,55 @@ def test_one_process_covers_its_own_skewed_median() -> None:
     samples = generator.exponential(size=(1000, 25))
     found = [statistics.median_interval([row]) or (0, 0) for row in samples]
     assert np.mean([low <= math.log(2) <= high for low, high in found]) > 0.94
+
+
+def wandering(n: int, memory: float, seed: int) -> np.ndarray:
+    """Draw samples about 3 of which each remembers its predecessor: a process of order 1."""
+    noise = np.random.default_rng(seed).standard_normal(n)
+    for i in range(1, n):
+        noise[i] = memory * noise[i - 1] + math.sqrt(1 - memory**2) * noise[i]
+    return 3 + 0.1 * noise
+
+
+@pytest.mark.parametrize(("memory", "most"), [(0.0, 1.0), (0.5, 0.87), (0.9, 0.55)])
+def test_one_process_whose_samples_resemble_their_neighbours(memory: float, most: float) -> None:
+    inside = as_if_independent = 0
+    for seed in range(200):
+        samples = wandering(1000, memory, seed)
+        low, high = statistics.median_interval([samples]) or (0, 9)
+        inside += low <= 3 <= high
+        ranks = np.sort(samples)[list(statistics.sign_test_ranks(1000))]
+        as_if_independent += ranks[0] <= 3 <= ranks[1]
+    assert inside / 200 > 0.89
+    assert as_if_independent / 200 <= most
+
+
+def test_how_many_samples_are_worth_one() -> None:
+    # Brute force: the indicator's autocorrelation is 2 / pi * asin(memory ** lag).
+    for memory in (0.5, 0.9):
+        lags = memory ** np.arange(1, 400)
+        truth = 1 + 2 * float((2 / math.pi * np.arcsin(lags)).sum())
+        found = [statistics.correlation_time(wandering(4000, memory, s)) for s in range(20)]
+        assert np.mean(found) == pytest.approx(truth, rel=0.15)
+    assert statistics.correlation_time(np.ones(500)) == 1
+    # Too few to tell; and images in turn are no correlation that lasts.
+    assert statistics.correlation_time(np.repeat([1.0, 2.0], 31)) == 1
+    assert statistics.correlation_time(np.repeat([1.0, 2.0], 32)) > 10
+    assert statistics.correlation_time(np.tile([1.0, 2.0, 3.0, 9.0], 200)) < 2
+
+
+def test_so_few_independent_samples_have_no_interval() -> None:
+    assert statistics.median_interval([np.repeat([1.0, 2.0], 100)]) is None
+
+
+def test_long_runs_are_not_thinned_in_step_with_the_images() -> None:
+    # Four images in turn, 8000 samples: every fourth is always the same image.
+    turns = np.tile([1.0, 2.0, 3.0, 10.0], 2000)
+    generator = np.random.default_rng(0)
+    for column in (0, 3):
+        shifted = np.roll(turns, column)
+        medians = statistics._resampled_medians(shifted, generator)
+        assert 2 <= medians.mean() <= 3
 
 
 def test_an_interval_repeats_and_needs_samples() -> None:
@@ -119,12 +169,17 @@ def test_outliers_are_counted_and_stay() -> None:
     assert statistics.outliers(np.array([1.0, 1.0, 99.0])) == 0
 
 
-@given(st.lists(st.lists(st.floats(1e-3, 1e5), max_size=50), max_size=3))
+@given(st.lists(st.lists(st.floats(0, 1e5), max_size=50), max_size=3))
+@example([[1234.56789, 1234.56789, 1234.6]])
+@example([[0.0]])
 def test_a_histogram_holds_every_sample(runs: list[list[float]]) -> None:
     found = statistics.histogram(runs)
     assert sum(found.counts) == sum(map(len, runs))
     assert len(found.counts) <= 40
-    assert list(found.edges_ms) == sorted(found.edges_ms)
+    assert list(found.edges_ms) == sorted(set(found.edges_ms))
+    edges = zip(found.edges_ms, found.edges_ms[1:], strict=False)
+    for count, (low, high) in zip(found.counts, edges, strict=True):
+        assert count == sum(low <= sample < high for run in runs for sample in run)
 
 
 def test_drift() -> None:
