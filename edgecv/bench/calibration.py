@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 
 from edgecv import host, schema
-from edgecv.bench.monitor import busy_s
 from edgecv.bench.power import line
+from edgecv.bench.sensors import busy_s
 from edgecv.errors import UsageError
 from edgecv.record import Record
 from edgecv.schema import Rule

@@ -10,7 +10,7 @@ from typing import Any
 
 import edgecv
 from edgecv import host, plugins
-from edgecv.bench.monitor import governor
+from edgecv.bench.sensors import governor
 from edgecv.engines import load_backend
 
 LIBRARIES = ("numpy", "opencv-python-headless", "opencv-python")

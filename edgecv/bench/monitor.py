@@ -1,9 +1,4 @@
-"""Watch the machine while something is measured on it: who else computes, clocks, heat, swapping.
-
-Sources: proc(5) for ``/proc/stat``, ``/proc/vmstat`` and ``statm``; the kernel's documentation of
-cpufreq, thermal zones, hwmon and control groups; Raspberry Pi documentation, "vcgencmd
-get_throttled", for the bits of the firmware.
-"""
+"""Watch the machine while something is measured: who else computes, clocks, heat, swapping."""
 
 from __future__ import annotations
 
@@ -11,18 +6,21 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from edgecv import host
+from edgecv.bench import sensors
 from edgecv.bench.report import Moment
 from edgecv.record import Record, field
 
 MOST_MOMENTS = 240
 """A timeline is thinned to so many moments."""
-_CPU_ZONES = ("cpu", "soc", "x86_pkg", "k10temp", "coretemp", "package", "acpitz")
+_FIRMWARE_EVERY = 5
+"""Samples between two looks at a board's firmware, which is slow to answer."""
+_PARTS = 10
 
 
 class Conditions(Record, kw_only=True):
@@ -31,11 +29,14 @@ class Conditions(Record, kw_only=True):
     Attributes:
         others_share: CPU time that neither the measured processes nor the monitor used, as a part
             of all CPUs; what a hypervisor took counts, too.
-        mhz: mean clock in the first and in the last third of the windows.
+        mhz: mean clock in the first and in the last third of the windows, of the CPUs in use.
+        mhz_low: of that tenth of the windows in which it was lowest.
         governor: of the first CPU.
         temperature_c: of the hottest CPU zone in the first and in the last third.
         swapped_pages: pages that went to or came from the disk.
         throttled: the firmware's bits before and after.
+        throttled_between: its bits 0-3 that were set at any look in between; a bit of 16-19 that
+            came up counts as the one of 0-3 that it remembers.
         quota: that control groups set, in CPUs; None where they set none.
         quota_s: time for which the quota held this process back.
         rss: for each window, (seconds since its start, bytes) of the process that was followed.
@@ -45,10 +46,12 @@ class Conditions(Record, kw_only=True):
 
     others_share: float | None = None
     mhz: tuple[float, float] | None = None
+    mhz_low: float | None = None
     governor: str | None = None
     temperature_c: tuple[float, float] | None = None
     swapped_pages: int | None = None
     throttled: tuple[int, int] | None = None
+    throttled_between: int = 0
     quota: float | None = None
     quota_s: float | None = None
     rss: tuple[tuple[tuple[float, int], ...], ...] = ()
@@ -59,6 +62,7 @@ class Conditions(Record, kw_only=True):
 class _Sample(Record, kw_only=True):
     at_s: float
     busy_s: float | None
+    cpus: int
     mhz: float | None
     temperature_c: float | None
     swapped: int | None
@@ -89,12 +93,14 @@ class Monitor:
         self._samples: list[_Sample] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edgecv-monitor", daemon=True)
-        self._clocks = _clock_files(root)
-        self._zones = _zones(root)
+        self._clocks = sensors.clock_files(root)
+        self._zones = sensors.zones(root)
+        self._busy: dict[int, float] = {}
         self._throttled: list[int | None] = []
+        self._between: list[int] = []
 
     def __enter__(self) -> Monitor:
-        self._throttled.append(throttle_bits(self._root))
+        self._throttled.append(sensors.throttle_bits(self._root))
         self._sample()
         self._thread.start()
         return self
@@ -103,7 +109,7 @@ class Monitor:
         self._stop.set()
         self._thread.join()
         self._sample()
-        self._throttled.append(throttle_bits(self._root))
+        self._throttled.append(sensors.throttle_bits(self._root))
 
     def follow(self, pid: int | None) -> None:
         """Sample the resident set of this process from now on."""
@@ -115,16 +121,23 @@ class Monitor:
 
     def _sample(self) -> None:
         root = self._root
+        if len(self._samples) % _FIRMWARE_EVERY == 0:
+            bits = sensors.throttle_bits_at_once(root)
+            self._between += [] if bits is None else [bits]
+        total, each = sensors.cpu_times(root)
+        lately = {cpu: busy - self._busy.get(cpu, busy) for cpu, busy in each.items()}
+        self._busy = each
         self._samples.append(
             _Sample(
                 at_s=time.monotonic(),
-                busy_s=busy_s(root),
-                mhz=_mhz(root, self._clocks),
-                temperature_c=_temperature(self._zones),
-                swapped=_swapped(root),
-                quota_s=_quota_s(root),
+                busy_s=total,
+                cpus=len(each) or os.cpu_count() or 1,
+                mhz=sensors.in_use_mhz(sensors.clocks_mhz(root, self._clocks), lately or None),
+                temperature_c=sensors.temperature_c(self._zones),
+                swapped=sensors.swapped(root),
+                quota_s=sensors.quota_s(root),
                 watts=self._watts(),
-                rss=None if self._pid is None else _rss(root, self._pid),
+                rss=None if self._pid is None else sensors.rss_bytes(root, self._pid),
                 own_s=time.process_time(),
             )
         )
@@ -138,25 +151,29 @@ class Monitor:
         """
         samples = list(self._samples)
         before = self._throttled[0] if self._throttled else None
-        after = self._throttled[1] if len(self._throttled) > 1 else throttle_bits(self._root)
+        after = (
+            self._throttled[1] if len(self._throttled) > 1 else sensors.throttle_bits(self._root)
+        )
         busy = [(s.at_s, s.busy_s - s.own_s) for s in samples if s.busy_s is not None]
         spans = sum(end - start for start, end in windows)
-        cpus = os.cpu_count() or 1
+        cpus = samples[-1].cpus if samples else 1
         others = None
         if len(busy) > 1 and spans > 0:
             spent = sum(_between(busy, start, end) for start, end in windows)
             others = min(1.0, max(0.0, (spent - own_cpu_s) / (cpus * spans)))
         swapped = [(s.at_s, s.swapped) for s in samples if s.swapped is not None]
         held = [(s.at_s, s.quota_s) for s in samples if s.quota_s is not None]
-        mhz = _thirds([(s.at_s, s.mhz) for s in samples if s.mhz is not None], windows)
+        mhz = [(s.at_s, s.mhz) for s in samples if s.mhz is not None]
         heat = [(s.at_s, s.temperature_c) for s in samples if s.temperature_c is not None]
         found = Conditions(
             others_share=others,
-            mhz=mhz,
-            governor=governor(self._root),
+            mhz=_thirds(mhz, windows),
+            mhz_low=_lowest_part(mhz, windows),
+            governor=sensors.governor(self._root),
             temperature_c=_thirds(heat, windows),
             swapped_pages=round(sum(_between(swapped, *w) for w in windows)) if swapped else None,
             throttled=None if before is None or after is None else (before, after),
+            throttled_between=_shown(self._between),
             quota=host.cpu_quota(self._root),
             quota_s=sum(_between(held, *w) for w in windows) if held else None,
             rss=tuple(
@@ -207,110 +224,36 @@ def _between(series: Sequence[tuple[float, float]], start: float, end: float) ->
     return float(high - low)
 
 
+def _shown(bits: Sequence[int]) -> int:
+    """Return the bits 0-3 that were set at any look, those that only a later look remembers too."""
+    found = 0
+    for last, now in pairwise(bits):
+        found |= now | ((now >> 16) & ~(last >> 16))
+    return (found | (bits[0] if bits else 0)) & 0xF
+
+
+def _inside(
+    series: Sequence[tuple[float, float]], windows: Sequence[tuple[float, float]]
+) -> list[float]:
+    return [value for at, value in series if any(a <= at <= b for a, b in windows)]
+
+
+def _lowest_part(
+    series: Sequence[tuple[float, float]], windows: Sequence[tuple[float, float]]
+) -> float | None:
+    """Return the mean over that tenth of what lies in the windows where it is lowest."""
+    inside = _inside(series, windows)
+    if len(inside) < _PARTS:
+        return None
+    return round(min(float(np.mean(part)) for part in np.array_split(inside, _PARTS)), 2)
+
+
 def _thirds(
     series: Sequence[tuple[float, float]], windows: Sequence[tuple[float, float]]
 ) -> tuple[float, float] | None:
     """Return the mean over the first and over the last third of what lies in the windows."""
-    inside = [value for at, value in series if any(a <= at <= b for a, b in windows)]
+    inside = _inside(series, windows)
     third = len(inside) // 3
     if not third:
         return None
     return round(float(np.mean(inside[:third])), 2), round(float(np.mean(inside[-third:])), 2)
-
-
-def busy_s(root: Path = Path("/")) -> float | None:
-    """Return the CPU time of everything since boot, seconds; what a hypervisor stole counts."""
-    for line in _lines(root / "proc/stat"):
-        words = line.split()
-        if words[:1] == ["cpu"] and len(words) > 8:
-            user, nice, system, _, _, irq, softirq, steal = map(int, words[1:9])
-            return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-    return None
-
-
-def governor(root: Path = Path("/")) -> str | None:
-    """Return the governor of the first CPU's clock."""
-    return next(iter(_lines(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")), None)
-
-
-def throttle_bits(root: Path = Path("/")) -> int | None:
-    """Return the Raspberry Pi firmware's bits: 0-3 of now, 16-19 since boot.
-
-    None where there is no such firmware. On kernels that do not show the bits, the undervoltage
-    alarm of the ``rpi_volt`` driver stands for bit 0.
-    """
-    for path in sorted((root / "sys/devices/platform").glob("soc*/*firmware/get_throttled")):
-        with suppress(ValueError, IndexError):
-            return int(_lines(path)[0], 16)
-    for name in sorted((root / "sys/class/hwmon").glob("hwmon*/name")):
-        if _lines(name)[:1] == ["rpi_volt"]:
-            alarm = _lines(name.parent / "in0_lcrit_alarm")[:1]
-            return None if not alarm else int(alarm == ["1"])
-    return None
-
-
-def _clock_files(root: Path) -> list[Path]:
-    return sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
-
-
-def _mhz(root: Path, files: list[Path]) -> float | None:
-    """Return the mean clock: cpufreq's in kHz, else that of /proc/cpuinfo in MHz."""
-    clocks = [int(text) / 1000 for path in files for text in _lines(path)[:1] if text.isdigit()]
-    if not files:
-        for line in _lines(root / "proc/cpuinfo"):
-            key, _, value = line.partition(":")
-            if key.strip() == "cpu MHz":
-                with suppress(ValueError):
-                    clocks.append(float(value))
-    return round(sum(clocks) / len(clocks), 1) if clocks else None
-
-
-def _zones(root: Path) -> list[Path]:
-    """List the temperature files of CPUs, in millidegrees Celsius."""
-    found = []
-    for kind in sorted((root / "sys/class/thermal").glob("thermal_zone*/type")):
-        if any(word in " ".join(_lines(kind)).lower() for word in _CPU_ZONES):
-            found.append(kind.parent / "temp")
-    for name in sorted((root / "sys/class/hwmon").glob("hwmon*/name")):
-        if any(word in " ".join(_lines(name)).lower() for word in _CPU_ZONES):
-            found += sorted(name.parent.glob("temp*_input"))
-    return found
-
-
-def _temperature(zones: list[Path]) -> float | None:
-    values = []
-    for zone in zones:
-        with suppress(ValueError, IndexError):
-            values.append(int(_lines(zone)[0]) / 1000)
-    return max(values, default=None)
-
-
-def _swapped(root: Path) -> int | None:
-    pages = [
-        int(line.split()[1])
-        for line in _lines(root / "proc/vmstat")
-        if line.startswith(("pswpin ", "pswpout "))
-    ]
-    return sum(pages) if pages else None
-
-
-def _quota_s(root: Path) -> float | None:
-    """Return for how long the control groups' quota held this process back since they exist."""
-    for folder in host.control_groups(root, "cpu"):
-        for line in _lines(folder / "cpu.stat"):
-            key, _, value = line.partition(" ")
-            if key in ("throttled_usec", "throttled_time") and value.isdigit():
-                return int(value) / (1e6 if key == "throttled_usec" else 1e9)
-    return None
-
-
-def _rss(root: Path, pid: int) -> int | None:
-    words = " ".join(_lines(root / f"proc/{pid}/statm")).split()
-    return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else None
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []

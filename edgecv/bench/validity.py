@@ -23,7 +23,8 @@ PROCESSES_LIMIT = 0.10
 OTHERS_SUSPECT, OTHERS_INVALID = 0.05, 0.25
 """CPU time of others, as a part of all CPUs. On two CPUs, one busy neighbour is 0.5."""
 STARVED_LIMIT = 0.10
-"""Part of the time for which a single-threaded process waited for a CPU."""
+"""Part of the time for which a process did not compute. While images come back to back one thread
+always does: the caller's, or one that it waits for."""
 CLOCK_SUSPECT, CLOCK_INVALID = 0.03, 0.10
 """Change of the mean clock from the first third to the last; latency follows it one to one."""
 HEAT_LIMIT_C = 3.0
@@ -46,7 +47,6 @@ class Evidence(Record, kw_only=True):
         processes_ms: total latency of each image, by process, in the order of time.
         cpu_s: CPU time of the measured processes in their windows.
         elapsed_s: wall time of those windows.
-        threads: of one inference.
         single: one image at a time, back to back: then the process should never wait.
         cold: starts of processes are what is measured.
         precision_asked: by the variant or the user; None if nothing was asked.
@@ -60,7 +60,6 @@ class Evidence(Record, kw_only=True):
     processes_ms: tuple[tuple[float, ...], ...] = field(default_factory=tuple)
     cpu_s: float = 0.0
     elapsed_s: float = 0.0
-    threads: int = 1
     single: bool = True
     cold: bool = False
     precision_asked: str | None = None
@@ -109,13 +108,14 @@ def _drift(e: Evidence) -> Iterator[Finding]:
     changes = [c for c in map(statistics.drift, e.processes_ms) if c is not None]
     if not changes or e.arrivals is not None:
         return
-    change = float(np.median(changes))
+    # The worst: a board that warms up in the first process is steady in the others.
+    change = max(changes, key=abs)
     if abs(change) > statistics.DRIFT_LIMIT:
         yield (
             "drift",
             False,
-            f"latency drifted by {change:+.0%} from the first third of a run to its last; "
-            f"more than {statistics.DRIFT_LIMIT:.0%} is no steady state",
+            f"the latency of a process drifted by {change:+.0%} from the first third of its run to "
+            f"the last; more than {statistics.DRIFT_LIMIT:.0%} is no steady state",
         )
 
 
@@ -144,7 +144,7 @@ def _others(e: Evidence) -> Iterator[Finding]:
 
 
 def _starved(e: Evidence) -> Iterator[Finding]:
-    if not e.single or e.threads != 1 or not e.elapsed_s:
+    if not e.single or not e.elapsed_s:
         return
     waited = 1 - e.cpu_s / e.elapsed_s
     if waited > STARVED_LIMIT:
@@ -177,6 +177,16 @@ def _clock(e: Evidence) -> Iterator[Finding]:
             abs(change) > CLOCK_INVALID,
             f"the clock went from {mhz[0]:.0f} to {mhz[1]:.0f} MHz ({change:+.0%})",
         )
+        return
+    low = e.conditions.mhz_low if e.conditions else None
+    dip = 0.0 if low is None else 1 - low / max(mhz)
+    if dip > CLOCK_INVALID:
+        yield (
+            "frequency",
+            False,
+            f"for a tenth of the run the clock was {dip:.0%} lower, "
+            f"{low:.0f} MHz where it was {max(mhz):.0f}",
+        )
 
 
 def _heat(e: Evidence) -> Iterator[Finding]:
@@ -197,12 +207,11 @@ def _swap(e: Evidence) -> Iterator[Finding]:
 
 def _firmware(e: Evidence) -> Iterator[Finding]:
     """Bits 0-3 tell what is so now; bits 16-19 what has been so since the board was started."""
-    bits = e.conditions.throttled if e.conditions else None
-    if bits is None:
+    if e.conditions is None:
         return
-    before, after = bits
+    before, after = e.conditions.throttled or (0, 0)
     came = (after >> _SINCE_BOOT) & ~(before >> _SINCE_BOOT)
-    now = (before | after) & 0xF
+    now = (before | after) & 0xF | e.conditions.throttled_between
     if (now | came) & UNDERVOLTAGE:
         yield "undervoltage", True, "the board's supply voltage was too low during the run"
     if (now | came) & (CAPPED | THROTTLED | SOFT_LIMIT):

@@ -13,8 +13,16 @@ from typing import Any
 import pytest
 
 from edgecv.bench import memory
-from edgecv.bench.monitor import Conditions, Monitor, busy_s, throttle_bits
+from edgecv.bench.monitor import Conditions, Monitor
 from edgecv.bench.report import Arrivals, Memory
+from edgecv.bench.sensors import (
+    busy_s,
+    quota_s,
+    temperature_c,
+    throttle_bits,
+    throttle_bits_at_once,
+    zones,
+)
 from edgecv.bench.validity import Evidence, judge
 
 CALM = Conditions(
@@ -23,7 +31,7 @@ CALM = Conditions(
 )  # fmt: skip
 GOOD: dict[str, Any] = {
     "processes_ms": ((5.0, 5.1, 4.9, 5.0) * 20, (5.1, 5.0, 5.0, 5.2) * 20),
-    "cpu_s": 1.99, "elapsed_s": 2.0, "threads": 1, "precision_asked": "fp32",
+    "cpu_s": 1.99, "elapsed_s": 2.0, "precision_asked": "fp32",
     "precision_actual": "fp32", "conditions": CALM,
 }  # fmt: skip
 
@@ -45,7 +53,7 @@ def under(**changes: Any) -> list[tuple[str, str]]:
 def test_nothing_wrong_is_valid() -> None:
     assert found() == []
     assert found(conditions=None, precision_asked=None) == []
-    assert found(threads=2, cpu_s=0.5) == []
+    assert found(cpu_s=3.9) == []
     assert found(single=False, cpu_s=0.5) == []
 
 
@@ -63,6 +71,12 @@ def test_drift_and_processes() -> None:
     assert found(processes_ms=(rising,)) == []
     rising = (5.0,) * 40 + (5.6,) * 40
     assert found(processes_ms=(rising, rising)) == [("drift", "suspect")]
+    # One process is enough, in either direction.
+    steady = (5.0,) * 80
+    warming = (5.0,) * 20 + (5.6,) * 20 + (5.0,) * 40
+    assert found(processes_ms=(steady, warming, steady)) == []
+    warming = (5.6,) * 30 + (5.0,) * 50
+    assert found(processes_ms=(steady, warming, steady)) == [("drift", "suspect")]
     assert found(processes_ms=((5.0,) * 80, (5.4,) * 80)) == []
     assert found(processes_ms=((5.0,) * 80, (5.6,) * 80)) == [("processes-disagree", "suspect")]
 
@@ -77,6 +91,9 @@ def test_the_machine() -> None:
     assert under(mhz=(2000.0, 1950.0)) == []
     assert under(mhz=(2000.0, 1900.0)) == [("frequency", "suspect")]
     assert under(mhz=(1500.0, 2000.0)) == [("frequency", "invalid")]
+    assert under(mhz_low=1801.0) == []
+    assert under(mhz_low=1799.0) == [("frequency", "suspect")]
+    assert under(mhz=(1500.0, 2000.0), mhz_low=900.0) == [("frequency", "invalid")]
     assert under(temperature_c=(50.0, 53.0)) == []
     assert under(temperature_c=(50.0, 53.5)) == [("temperature", "suspect")]
     assert under(temperature_c=(70.0, 50.0)) == []
@@ -257,6 +274,113 @@ def test_a_made_up_board_that_gets_slow(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+OTHER_CLOCK = "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq"
+HEAT = "sys/class/thermal/thermal_zone0/temp"
+OWN_GROUP = "sys/fs/cgroup/slice/job/cpu.stat"
+GROUP_ABOVE = "sys/fs/cgroup/slice/cpu.stat"
+STEADY = {
+    "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance\n",
+    "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
+    HEAT: "55000\n",
+    "proc/vmstat": "pswpin 10\npswpout 20\n",
+    "proc/self/cgroup": "0::/slice/job\n",
+    OWN_GROUP: "usage_usec 5\nnr_throttled 0\nthrottled_usec 0\n",
+    GROUP_ABOVE: "usage_usec 5\nnr_throttled 3\nthrottled_usec 700000\n",
+    BITS: "50000\n",
+    CLOCK: "2400000\n",
+    OTHER_CLOCK: "600000\n",
+}
+
+
+def stat(own: int, others: int = 0) -> str:
+    """Write /proc/stat of two CPUs that computed for so many hundredths of a second."""
+    each = f"cpu0 {own} 0 0 0 0 0 0 0 0 0\ncpu1 {others} 0 0 900 0 0 0 0 0 0\n"
+    return f"cpu {own + others} 0 0 900 0 0 0 0 0 0\n{each}"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "expected"),
+    [
+        ({}, {}, []),
+        ({"neighbour": "1", OTHER_CLOCK: "2400000\n"}, {"neighbour": ""}, ["busy-machine"]),
+        ({CLOCK: "1500000\n"}, {}, ["frequency"]),
+        # It dips and recovers, and the ends of the run look alike.
+        ({CLOCK: "1500000\n"}, {CLOCK: "2400000\n"}, ["frequency"]),
+        # An idle CPU that wakes up is no change of the clock that anybody waits for.
+        ({OTHER_CLOCK: "2400000\n"}, {}, []),
+        ({HEAT: "61000\n"}, {}, ["temperature"]),
+        ({"sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n"}, {}, ["governor"]),
+        ({"proc/vmstat": "pswpin 10\npswpout 21\n"}, {}, ["swap"]),
+        ({OWN_GROUP: "throttled_usec 100000\n"}, {}, ["quota"]),
+        ({GROUP_ABOVE: "throttled_usec 800000\n"}, {}, ["quota"]),
+        # Throttled for a moment, on a board that was throttled before: only "now" tells.
+        ({BITS: "50004\n"}, {BITS: "50000\n"}, ["throttled"]),
+        ({BITS: "50001\n"}, {BITS: "50000\n"}, ["undervoltage"]),
+        # Firmware that forgets what it showed once.
+        ({BITS: "d0000\n"}, {BITS: "50000\n"}, ["throttled"]),
+    ],
+)  # fmt: skip
+def test_each_fault_of_a_board_has_its_reason_and_no_other(
+    tmp_path: Path, first: dict[str, str], then: dict[str, str], expected: list[str]
+) -> None:
+    tree(tmp_path, **STEADY, **{"proc/stat": stat(0), "neighbour": ""})
+    taken = busy = others = 0
+
+    def work() -> None:
+        # Called once for each sample, so the plan does not depend on the speed of this machine.
+        nonlocal taken, busy, others
+        tree(tmp_path, **{10: first, 20: then}.get(taken, {}))
+        taken, busy = taken + 1, busy + 1
+        others += bool((tmp_path / "neighbour").read_text())
+        tree(tmp_path, **{"proc/stat": stat(busy, others)})
+
+    with Monitor(root=tmp_path, interval_s=0.005, watts=work) as monitor:
+        start = time.monotonic()
+        while taken < 30:
+            time.sleep(0.01)
+        end = time.monotonic()
+    seen = monitor.conditions([(start, end)], own_cpu_s=busy / 100)
+    assert seen.mhz is not None
+    assert [code for code, _ in found(conditions=seen)] == expected
+
+
+def test_a_group_of_version_1_with_two_names_is_counted_once(tmp_path: Path) -> None:
+    tree(tmp_path, **{
+        "proc/self/cgroup": "3:cpu,cpuacct:/job\n",
+        "sys/fs/cgroup/cpu,cpuacct/job/cpu.stat": "nr_throttled 4\nthrottled_time 250000000\n",
+    })  # fmt: skip
+    (tmp_path / "sys/fs/cgroup/cpu").symlink_to("cpu,cpuacct")
+    assert quota_s(tmp_path) == 0.25
+
+
+def test_a_zone_of_the_main_board_only_counts_alone(tmp_path: Path) -> None:
+    board = "sys/class/thermal/thermal_zone0"
+    tree(tmp_path, **{f"{board}/type": "acpitz\n", f"{board}/temp": "99000\n"})
+    assert temperature_c(zones(tmp_path)) == 99.0
+    cpu = "sys/class/hwmon/hwmon0"
+    tree(tmp_path, **{f"{cpu}/name": "coretemp\n", f"{cpu}/temp1_input": "50000\n",
+                      f"{cpu}/temp2_input": "52000\n"})  # fmt: skip
+    assert temperature_c(zones(tmp_path)) == 52.0
+
+
+def test_the_command_is_asked_where_the_kernel_shows_no_bits(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def ask() -> str | None:
+        asked.append("vcgencmd")
+        return "throttled=0x50005\n"
+
+    assert throttle_bits(tmp_path, ask) is None
+    tree(tmp_path, **{"proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0"})
+    assert throttle_bits(tmp_path, ask) == 0x50005
+    assert throttle_bits(tmp_path, lambda: 'error=2 error_msg="Invalid"') is None
+    assert throttle_bits(tmp_path, lambda: None) is None
+    assert throttle_bits_at_once(tmp_path) is None
+    tree(tmp_path, **{BITS: "8\n"})
+    assert throttle_bits(tmp_path, ask) == throttle_bits_at_once(tmp_path) == 8
+    assert asked == ["vcgencmd"]
+
+
 def test_the_voltage_alarm_stands_for_the_bits(tmp_path: Path) -> None:
     assert throttle_bits(tmp_path) is None
     tree(tmp_path, **{
@@ -290,3 +414,28 @@ def test_a_process_is_followed() -> None:
     (rss,) = monitor.conditions([(start, end)], 0.0).rss
     assert max(size for _, size in rss) - rss[1][1] > 10 * 2**20
     assert all(0 <= at <= end - start for at, _ in rss)
+
+
+@pytest.mark.parametrize(("grows", "expected"), [(True, ["leak"]), (False, [])])
+def test_a_real_leak_is_found(
+    monkeypatch: pytest.MonkeyPatch, grows: bool, expected: list[str]
+) -> None:
+    monkeypatch.setattr(memory, "LEAST_S", 1.5)
+    # Twenty pages at a time: far more than a megabyte a minute, for only two seconds.
+    code = (
+        "import time; held = []\nprint(flush=True)\n"
+        f"while True: held.append(b'x' * 81920) if {grows} else b'x' * 81920; time.sleep(.02)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with Monitor(interval_s=0.04) as monitor:
+            monitor.follow(process.pid)
+            start = time.monotonic()
+            time.sleep(1.8)
+            end = time.monotonic()
+        process.kill()
+    seen = monitor.conditions([(start, end)], 0.0)
+    told = memory.with_run(Memory(), [None], seen.rss)
+    assert told.leak_per_minute is not None
+    assert [code for code, _ in found(memory=told)] == expected
