@@ -95,6 +95,7 @@ class Monitor:
         self._thread = threading.Thread(target=self._run, name="edgecv-monitor", daemon=True)
         self._clocks = sensors.clock_files(root)
         self._zones = sensors.zones(root)
+        self._quotas = sensors.quota_files(root)
         self._busy: dict[int, float] = {}
         self._throttled: list[int | None] = []
         self._between: list[int] = []
@@ -135,7 +136,7 @@ class Monitor:
                 mhz=sensors.in_use_mhz(sensors.clocks_mhz(root, self._clocks), lately or None),
                 temperature_c=sensors.temperature_c(self._zones),
                 swapped=sensors.swapped(root),
-                quota_s=sensors.quota_s(root),
+                quota_s=sensors.quota_s(self._quotas),
                 watts=self._watts(),
                 rss=None if self._pid is None else sensors.rss_bytes(root, self._pid),
                 own_s=time.process_time(),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -179,19 +179,25 @@ def swapped(root: Path) -> int | None:
     return sum(pages) if pages else None
 
 
-def quota_s(root: Path) -> float | None:
-    """Return for how long quotas of control groups held this process back since they exist.
+def quota_files(root: Path = Path("/")) -> list[Path]:
+    """List the files that tell for how long quotas held this process back.
 
-    A quota of any ancestor binds, and only that ancestor counts it, so all are added up.
+    A quota of any ancestor binds, and only that ancestor counts it.
     """
-    held = {}
-    for folder in host.control_groups(root, "cpu"):
-        for line in _lines(folder / "cpu.stat"):
-            key, _, value = line.partition(" ")
-            if key in ("throttled_usec", "throttled_time") and value.isdigit():
-                # In version 1 one folder often has two names.
-                held[folder.resolve()] = int(value) / (1e6 if key == "throttled_usec" else 1e9)
-    return sum(held.values()) if held else None
+    found = (folder / "cpu.stat" for folder in host.control_groups(root, "cpu"))
+    # In version 1 one folder often has two names.
+    return list(dict.fromkeys(path.resolve() for path in found if path.is_file()))
+
+
+def quota_s(files: Sequence[Path]) -> float | None:
+    """Return for how long quotas held this process back since its control groups exist."""
+    held = [
+        int(value) / (1e6 if key == "throttled_usec" else 1e9)
+        for path in files
+        for key, _, value in (line.partition(" ") for line in _lines(path))
+        if key in ("throttled_usec", "throttled_time") and value.isdigit()
+    ]
+    return sum(held) if held else None
 
 
 def rss_bytes(root: Path, pid: int) -> int | None:

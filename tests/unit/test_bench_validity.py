@@ -17,6 +17,7 @@ from edgecv.bench.monitor import Conditions, Monitor
 from edgecv.bench.report import Arrivals, Memory
 from edgecv.bench.sensors import (
     busy_s,
+    quota_files,
     quota_s,
     temperature_c,
     throttle_bits,
@@ -350,7 +351,8 @@ def test_a_group_of_version_1_with_two_names_is_counted_once(tmp_path: Path) -> 
         "sys/fs/cgroup/cpu,cpuacct/job/cpu.stat": "nr_throttled 4\nthrottled_time 250000000\n",
     })  # fmt: skip
     (tmp_path / "sys/fs/cgroup/cpu").symlink_to("cpu,cpuacct")
-    assert quota_s(tmp_path) == 0.25
+    assert quota_s(quota_files(tmp_path)) == 0.25
+    assert quota_s(quota_files(tmp_path / "nothing")) is None
 
 
 def test_a_zone_of_the_main_board_only_counts_alone(tmp_path: Path) -> None:
