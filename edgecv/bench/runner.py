@@ -120,6 +120,7 @@ def _result(
             processes_ms=tuple(map(tuple, totals)),
             cpu_s=cpu_s,
             elapsed_s=elapsed_s,
+            threads=info["threads"],
             single=cell.scenario == "single",
             cold=cell.scenario == "cold",
             precision_asked=cell.asked_precision,

@@ -23,8 +23,8 @@ PROCESSES_LIMIT = 0.10
 OTHERS_SUSPECT, OTHERS_INVALID = 0.05, 0.25
 """CPU time of others, as a part of all CPUs. On two CPUs, one busy neighbour is 0.5."""
 STARVED_LIMIT = 0.10
-"""Part of the time for which a process did not compute. While images come back to back one thread
-always does: the caller's, or one that it waits for."""
+"""Part of the time for which a single-threaded process waited for a CPU. With more threads the gaps
+in which they wake each other would count, too; a busy neighbour is seen without this rule."""
 CLOCK_SUSPECT, CLOCK_INVALID = 0.03, 0.10
 """Change of the mean clock from the first third to the last; latency follows it one to one."""
 HEAT_LIMIT_C = 3.0
@@ -47,6 +47,7 @@ class Evidence(Record, kw_only=True):
         processes_ms: total latency of each image, by process, in the order of time.
         cpu_s: CPU time of the measured processes in their windows.
         elapsed_s: wall time of those windows.
+        threads: of one inference.
         single: one image at a time, back to back: then the process should never wait.
         cold: starts of processes are what is measured.
         precision_asked: by the variant or the user; None if nothing was asked.
@@ -60,6 +61,7 @@ class Evidence(Record, kw_only=True):
     processes_ms: tuple[tuple[float, ...], ...] = field(default_factory=tuple)
     cpu_s: float = 0.0
     elapsed_s: float = 0.0
+    threads: int = 1
     single: bool = True
     cold: bool = False
     precision_asked: str | None = None
@@ -144,7 +146,7 @@ def _others(e: Evidence) -> Iterator[Finding]:
 
 
 def _starved(e: Evidence) -> Iterator[Finding]:
-    if not e.single or not e.elapsed_s:
+    if not e.single or e.threads != 1 or not e.elapsed_s:
         return
     waited = 1 - e.cpu_s / e.elapsed_s
     if waited > STARVED_LIMIT:

@@ -32,7 +32,7 @@ CALM = Conditions(
 )  # fmt: skip
 GOOD: dict[str, Any] = {
     "processes_ms": ((5.0, 5.1, 4.9, 5.0) * 20, (5.1, 5.0, 5.0, 5.2) * 20),
-    "cpu_s": 1.99, "elapsed_s": 2.0, "precision_asked": "fp32",
+    "cpu_s": 1.99, "elapsed_s": 2.0, "threads": 1, "precision_asked": "fp32",
     "precision_actual": "fp32", "conditions": CALM,
 }  # fmt: skip
 
@@ -54,7 +54,7 @@ def under(**changes: Any) -> list[tuple[str, str]]:
 def test_nothing_wrong_is_valid() -> None:
     assert found() == []
     assert found(conditions=None, precision_asked=None) == []
-    assert found(cpu_s=3.9) == []
+    assert found(threads=2, cpu_s=0.5) == []
     assert found(single=False, cpu_s=0.5) == []
 
 
@@ -209,6 +209,25 @@ def test_our_own_work_is_not_a_neighbours() -> None:
     assert alone is not None
     assert counted is not None
     assert counted < alone
+
+
+def test_the_watching_programs_own_time_is_not_a_neighbours(tmp_path: Path) -> None:
+    began = time.process_time()
+    zero = "cpu {} 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n"
+
+    def tell() -> None:
+        # All that computes on this made-up machine is this process.
+        tree(tmp_path, **{"proc/stat": zero.format(round(100 * (time.process_time() - began)))})
+
+    tell()
+    with Monitor(root=tmp_path, interval_s=0.01, watts=tell) as monitor:
+        start = time.monotonic()
+        while time.process_time() - began < 0.3:
+            pass
+        end = time.monotonic()
+    share = monitor.conditions([(start, end)], 0.0).others_share
+    assert share is not None
+    assert share < 0.1
 
 
 def tree(root: Path, **files: str) -> None:
