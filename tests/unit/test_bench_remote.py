@@ -144,9 +144,7 @@ def test_one_that_is_down_does_not_stop_the_other(
     assert "failed: " in ran.out
 
 
-def test_a_host_that_is_not_known_is_refused(
-    at_home: Path, folder: Path, tmp_path: Path
-) -> None:
+def test_a_host_that_is_not_known_is_refused(at_home: Path, folder: Path, tmp_path: Path) -> None:
     stranger = ssh_server.start(tmp_path / "stranger", at_home)
     try:
         with pytest.raises(RemoteError, match="known_hosts") as caught:
@@ -310,3 +308,19 @@ def test_the_same_files_make_the_same_archive(tmp_path: Path) -> None:
     assert items.pack("x", [("b/a", tmp_path / "a")], tmp_path).sha256 == one.sha256
     (tmp_path / "a").write_text(json.dumps("a"))
     assert items.pack("x", [("b/a", tmp_path / "a")], tmp_path).sha256 != one.sha256
+
+
+def test_every_option_that_names_a_file_is_accounted_for() -> None:
+    import click
+
+    from edgecv.cli.commands.bench import command as bench_command
+    from edgecv.cli.remote_bench import FILES, HERE
+
+    named = {
+        option.name
+        for option in bench_command.params
+        if isinstance(option, click.Option)
+        and (isinstance(option.type, click.Path) or "FILE" in (option.metavar or ""))
+    }
+    assert {"labels", "calibration", "html_target"} <= named
+    assert named <= {*HERE, *FILES, "usb_log"}  # the last is refused
