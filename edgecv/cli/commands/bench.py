@@ -117,7 +117,7 @@ SCENARIOS = ("single", "multistream", "server", "offline", "camera", "cold")
     "--remote-python", default="python3", show_default=True, metavar="PATH",
     help="Python on --host, in which edgecv's dependencies are installed.",
 )  # fmt: skip
-@click.option("--progress-lines", is_flag=True, hidden=True)
+@click.option("--progress-lines", is_flag=True, hidden=True, help="Say how far it is, for --host.")
 @click.option("--json", "json_target", metavar="FILE|-", help="Write the report as JSON.")
 @click.option(
     "--html", "html_target", type=click.Path(path_type=Path), metavar="FILE",
