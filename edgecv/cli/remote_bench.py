@@ -207,7 +207,8 @@ def write_fleet(
             file.write(markdown(made))
     for name, one in found.items():
         if isinstance(one, EdgecvError):
-            click.echo(f"error: {name}: {one}", err=True)
+            place = "" if str(one).startswith(name) else f"{name}: "
+            click.echo(f"error: {place}{one}", err=True)
     if "-" not in (json_target, markdown_target):
         table = output.table("", *COLUMNS)
         for row in rows(made):
