@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ONNX2TF := onnx2tf==2.6.9 sne4onnx==2.0.1 sng4onnx==2.0.1
 STAMP := $(VENV)/.edgecv-dev-installed
 
-.PHONY: demo test real arm64 check format clean
+.PHONY: demo test real remote arm64 check format clean
 
 # In three steps: what the converters pin comes first, or pip tries old releases of everything else
 # for minutes.
@@ -39,6 +39,9 @@ $(ZOO_STAMP): $(STAMP)
 
 real: $(ZOO_STAMP)  ## The tests on real models; EDGECV_REAL names their folder
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/test-real
+
+remote: $(STAMP)  ## Benchmarks over SSH; as root it installs openssh-server if need be
+	PATH="$(abspath $(BIN)):$$PATH" sh scripts/test-remote
 
 arm64: $(STAMP)  ## The runtime on emulated Raspberry Pis; as root it installs qemu-user if need be
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/test-arm64

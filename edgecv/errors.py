@@ -26,6 +26,7 @@
     │   ├── StepError               a conversion step that failed
     │   └── ParityError             a converted model that does not do what its source does
     ├── TargetError             the description of a board breaks its schema
+    ├── RemoteError             another machine cannot be reached, or failed at its part
     ├── BenchReportError        a saved benchmark that cannot be read or breaks its schema
     └── DependencyMissingError  an optional library that an extra brings
 
@@ -193,6 +194,10 @@ class TargetError(EdgecvError):
 
 class BenchReportError(EdgecvError):
     """The saved report of a benchmark cannot be read, or breaks its schema."""
+
+
+class RemoteError(EdgecvError):
+    """Another machine cannot be reached, or what was to be done there failed."""
 
 
 class DependencyMissingError(EdgecvError):

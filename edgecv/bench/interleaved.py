@@ -20,16 +20,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-import edgecv
+from edgecv.bench import process as processes
 from edgecv.bench.statistics import bootstrap_median
 from edgecv.errors import InferenceError, UsageError
 
 _START_TIMEOUT_S = 300.0
-# As `python -m edgecv.bench.turns`, but for the working folder; see `edgecv.bench.runner`.
-_WORKER = (
-    f"import sys; sys.path.append({str(Path(edgecv.__file__).parent.parent)!r}); "
-    "from edgecv.bench.turns import main; main()"
-)
+_WORKER = processes.program("edgecv.bench.turns")
 
 
 @dataclass(frozen=True, slots=True)

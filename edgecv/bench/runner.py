@@ -151,7 +151,7 @@ def _result(
         distribution_ms=statistics.histogram(totals),
         process_p50_ms=tuple(statistics.round_(median(times)) for times in totals if times),
         throughput=round(results / elapsed_s, 2),
-        throughput_ci95=statistics.mean_interval(rates),
+        throughput_ci95=statistics.rate_interval(rates),
         cpu_per_image_ms=round(cpu_s * 1e3 / results, 3),
         arrivals=arrivals,
         memory_bytes=found,

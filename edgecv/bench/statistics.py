@@ -23,6 +23,7 @@ floor, its interval tells."""
 DRIFT_LIMIT = 0.10
 OUTER_FENCE = 3.0
 """Interquartile ranges beyond the quartiles: Tukey's "far out", Exploratory Data Analysis, 1977."""
+_SHORTEST_MS = 1e-6
 _RESAMPLES = 2000
 _MEDIANS = 200
 _MOST = 2000
@@ -138,11 +139,13 @@ def _resampled_medians(samples: np.ndarray[Any, Any], random: np.random.Generato
 def _over_processes(
     medians: Any, centre: float, random: np.random.Generator
 ) -> tuple[float, float]:
-    count = len(medians)
+    # On the logarithmic scale: times are positive, and processes differ by factors.
+    logs = np.log(np.maximum(medians, _SHORTEST_MS))
+    count = len(logs)
     picked = random.integers(0, count, (_RESAMPLES, count))
-    drawn = medians[picked, random.integers(0, medians.shape[1], picked.shape)].mean(axis=1)
+    drawn = logs[picked, random.integers(0, logs.shape[1], picked.shape)].mean(axis=1)
     low, high = np.quantile(drawn - drawn.mean(), [0.025, 0.975]) * _widening(count)
-    return round_(centre + low), round_(centre + high)
+    return round_(centre * math.exp(low)), round_(centre * math.exp(high))
 
 
 def _widening(count: int) -> float:
@@ -170,6 +173,17 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     mean = float(np.mean(values))
     half = student_t(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return round_(mean - half), round_(mean + half)
+
+
+def rate_interval(rates: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of a rate over processes, on the logarithmic scale."""
+    if not rates or min(rates) <= 0:
+        return None
+    found = mean_interval([math.log(rate) for rate in rates])
+    if found is None:
+        return None
+    low, high = (float(f"{math.exp(value):.6g}") for value in found)
+    return low, high
 
 
 def bootstrap_median(values: np.ndarray[Any, Any], seed: int) -> tuple[float, float]:

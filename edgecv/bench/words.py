@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgecv.bench.report import Interval, Latency, Report, Result
+from edgecv.bench.statistics import PERCENTILE_FLOORS
 
 NOTHING = "-"
-FLOORS = {"p90": 64, "p99": 662, "p999": 6636}
+FLOORS = {name: floor for name, (_, floor) in PERCENTILE_FLOORS.items() if name != "p50"}
 """Samples that a percentile needs; the early-stopping floors of MLPerf LoadGen."""
 UNSAID = "the report does not say why"
 TIERS = {

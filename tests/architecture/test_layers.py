@@ -58,7 +58,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = {
     "onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorflow", "torch", "onnx",
     "faster_coco_eval", "pycocotools", "av", "lap", "paho", "yaml", "psutil",
-    "pydantic", "rich", "edgecv.converters",
+    "asyncssh", "pydantic", "rich", "edgecv.converters",
 }  # fmt: skip
 MAX_LINES = 350
 

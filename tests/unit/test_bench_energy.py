@@ -138,32 +138,20 @@ def test_every_meter_says_why_it_is_not_there(name: str, tmp_path: Path) -> None
     assert isinstance(module.find(tmp_path), str)
 
 
-@contextmanager
-def counting(root: Path, watts: float) -> Iterator[None]:
-    """Let a made-up package count energy, with a range that wraps in less than a second."""
-    span = int(watts * 0.7e6)
-    tree(root, {f"{RAPL}/name": "package-0\n", f"{RAPL}/max_energy_range_uj": f"{span}\n",
-                f"{RAPL}/energy_uj": "0\n"})  # fmt: skip
-    stop = threading.Event()
-    place, draft = root / RAPL / "energy_uj", root / "draft"
+def test_a_recorder_reads_a_counter_that_wraps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(tmp_path, {f"{RAPL}/name": "package-0\n"})
+    began, span = time.monotonic(), int(8.0 * 0.5e6)
 
-    def count() -> None:
-        start = time.monotonic()
-        while not stop.wait(0.005):
-            draft.write_text(f"{int((time.monotonic() - start) * watts * 1e6) % span}\n")
-            draft.replace(place)
+    def number(path: Path) -> int:
+        # 8 W for as long as anybody looks; it starts at 0 again every half second.
+        if path.name == "max_energy_range_uj":
+            return span
+        return int((time.monotonic() - began) * 8.0e6) % span
 
-    thread = threading.Thread(target=count)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def test_a_recorder_reads_a_counter_that_wraps(tmp_path: Path) -> None:
-    with counting(tmp_path, 8.0), Recorder(root=tmp_path, interval_s=0.02) as recorder:
+    monkeypatch.setattr(rapl, "_number", number)
+    with Recorder(root=tmp_path, interval_s=0.02) as recorder:
         recorder.idle(0.3)
         windows = []
         for _ in range(3):
@@ -172,12 +160,13 @@ def test_a_recorder_reads_a_counter_that_wraps(tmp_path: Path) -> None:
             windows.append((start, time.monotonic()))
     found = recorder.energy(windows, [10, 10, 10], cpu_s=0.5, board=PI)
     assert (found.tier, found.scope, found.source) == (2, "package", "RAPL, 1 package(s)")
-    assert found.load_w == pytest.approx(8.0, rel=0.15)
-    assert found.gross_j == pytest.approx(8.0 * sum(b - a for a, b in windows) / 30, rel=0.15)
+    # To a tenth: a thread that was stopped between the clock and the counter is off by that.
+    assert found.load_w == pytest.approx(8.0, rel=0.1)
+    assert found.gross_j == pytest.approx(8.0 * sum(b - a for a, b in windows) / 30, rel=0.1)
     assert found.gross_ci95 is not None
-    assert found.gross_ci95[0] < found.gross_j < found.gross_ci95[1]
+    assert found.gross_ci95[0] <= found.gross_j <= found.gross_ci95[1]
     # It draws the same while idling.
-    assert found.marginal_j == pytest.approx(0.0, abs=0.05)
+    assert found.marginal_j == pytest.approx(0.0, abs=0.1 * found.gross_j)
     assert found.formula is not None
     assert "E / n" in found.formula
     assert recorder.watts() is not None

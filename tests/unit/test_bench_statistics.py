@@ -163,6 +163,17 @@ def test_outliers_by_the_definition(data: list[float]) -> None:
     assert statistics.outliers(np.array(data)) == expected
 
 
+def test_intervals_of_times_and_rates_stay_positive() -> None:
+    low, high = statistics.median_interval([[1.0] * 50, [9.0] * 50, [2.0] * 50]) or (0, 0)
+    assert 0 < low < 2 < high
+    low, high = statistics.rate_interval([1.0, 9.0]) or (0, 0)
+    assert 0 < low < 3 < high
+    # By hand: logs 0 and ln 9, mean ln 3, half 12.706 ln 9 / 2.
+    assert low == pytest.approx(3 / math.exp(12.706 * math.log(9) / 2), rel=1e-3)
+    assert statistics.rate_interval([5.0]) is None
+    assert statistics.rate_interval([5.0, 0.0]) is None
+
+
 def test_outliers_are_counted_and_stay() -> None:
     said = statistics.summarise([[1.0, 1.1, 1.2, 1.3] * 5 + [50.0]])
     assert (said.outliers, said.max, said.n) == (1, 50.0, 21)

@@ -30,8 +30,9 @@ EDGECV = [sys.executable, "-m", "edgecv"]
 
 def test_the_commands_are_those_of_the_folder() -> None:
     assert set(COMMANDS) == {
-        "bench", "bundle-wheels", "convert", "doctor", "eval", "export-metadata", "gallery", "info",
-        "pack", "plan", "predict", "report", "stream", "targets", "verify",
+        "bench", "bench-report", "bundle-wheels", "calibrate-energy", "convert", "doctor", "eval",
+        "export-metadata", "gallery", "info", "pack", "plan", "predict", "race", "report", "stream",
+        "targets", "tune", "verify",
     }  # fmt: skip
     assert tuple(cli.list_commands(None)) == COMMANDS  # type: ignore[arg-type]
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import tempfile
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgecv import plugins
-from edgecv.cli import output
+from edgecv.cli import output, remote_bench
 from edgecv.cli.options import hint_options, trusted_option
 from edgecv.errors import EdgecvError, UsageError
 from edgecv.hints import Hints
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from edgecv.bench.calibration import Calibration
     from edgecv.bench.cell import Cell, Settings
     from edgecv.bench.energy import BoardPower
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 SCENARIOS = (*plugins.names("bench.scenarios"), "cold")
 
 
-@click.command("bench")
+@click.command("bench", cls=remote_bench.Command)
 @click.argument("model", type=click.Path(path_type=Path))
 @hint_options
 @trusted_option
@@ -105,6 +108,15 @@ SCENARIOS = (*plugins.names("bench.scenarios"), "cold")
     "--usb-log", type=click.Path(path_type=Path), metavar="FILE",
     help="CSV that a USB power meter is logging meanwhile.",
 )  # fmt: skip
+@click.option(
+    "--host", "hosts", multiple=True, metavar="ssh://USER@BOARD[:PORT]",
+    help="Measure there, over SSH; may be repeated, which makes a table of a fleet.",
+)  # fmt: skip
+@click.option(
+    "--remote-python", default="python3", show_default=True, metavar="PATH",
+    help="Python on --host, in which edgecv's dependencies are installed.",
+)  # fmt: skip
+@click.option("--progress-lines", is_flag=True, hidden=True, help="Say how far it is, for --host.")
 @click.option("--json", "json_target", metavar="FILE|-", help="Write the report as JSON.")
 @click.option(
     "--html", "html_target", type=click.Path(path_type=Path), metavar="FILE",
@@ -147,6 +159,9 @@ def command(
     target: str | None,
     calibration: Path | None,
     usb_log: Path | None,
+    hosts: tuple[str, ...],
+    remote_python: str,
+    progress_lines: bool,
     json_target: str | None,
     html_target: Path | None,
     markdown_target: str | None,
@@ -196,51 +211,76 @@ def command(
     held = None if baseline is None else read(baseline)
     if not model.exists():
         raise UsageError("no such file or folder", where=str(model))
-    fitted = None if calibration is None else Calibration.read(calibration)
-    board, notes = matrix.board_power(target)
     screen = output.console(stderr=True)
-    for note in notes:
-        screen.print(f"note: {note}")
-    asked = SCENARIOS if "all" in scenarios else tuple(dict.fromkeys(scenarios)) or ("single",)
-    with tempfile.TemporaryDirectory(prefix="edgecv-bench-") as scratch:
-        found = matrix.images(model, sources, Path(scratch))
-        laid_out = [
-            cell
-            for scenario in asked
-            for cell in matrix.cells(
-                model,
-                hints,
-                trusted=trusted or scenario != asked[0],
-                variant=variant,
-                backend=backend,
-                scenarios=[scenario],
-                threads=counts,
-                streams=several or ([2] if scenario == "multistream" else [1]),
+    if hosts:
+        single = {"--html": html_target, "--csv": csv_target, "--compare": before, "--gate": held}
+        remote_bench.check(hosts, usb_log, [name for name, given in single.items() if given])
+        found = remote_bench.measure(model, sources, hosts, remote_python, settings.duration_s)
+        if len(found) > 1:
+            return remote_bench.write_fleet(found, json_target, markdown_target)
+        report = remote_bench.only(found)
+    else:
+        fitted = None if calibration is None else Calibration.read(calibration)
+        board, notes = matrix.board_power(target)
+        for note in notes:
+            screen.print(f"note: {note}")
+        asked = SCENARIOS if "all" in scenarios else tuple(dict.fromkeys(scenarios)) or ("single",)
+        with tempfile.TemporaryDirectory(prefix="edgecv-bench-") as scratch:
+            pictures = matrix.images(model, sources, Path(scratch))
+            laid_out = [
+                cell
+                for scenario in asked
+                for cell in matrix.cells(
+                    model,
+                    hints,
+                    trusted=trusted or scenario != asked[0],
+                    variant=variant,
+                    backend=backend,
+                    scenarios=[scenario],
+                    threads=counts,
+                    streams=several or ([2] if scenario == "multistream" else [1]),
+                )
+            ]
+            rates = {"server": rate_hz, "camera": fps}
+            results, failures = _measure(
+                laid_out,
+                pictures,
+                settings,
+                rates,
+                cold_starts is None,
+                board,
+                fitted,
+                usb_log,
+                progress_lines,
             )
-        ]
-        rates = {"server": rate_hz, "camera": fps}
-        results, failures = _measure(
-            laid_out, found, settings, rates, cold_starts is None, board, fitted, usb_log
+        report = Report(
+            schema=SCHEMA,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            model=matrix.subject(model),
+            settings={**settings.to_dict(), "rate_hz": rate_hz, "fps": fps},
+            environment=environment(),
+            results=tuple(results),
+            failures=tuple(failures),
         )
-    report = Report(
-        schema=SCHEMA,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        model=matrix.subject(model),
-        settings={**settings.to_dict(), "rate_hz": rate_hz, "fps": fps},
-        environment=environment(),
-        results=tuple(results),
-        failures=tuple(failures),
-    )
     output.write_json(json_target, report.to_dict(), inputs)
     bench_outputs.write_outputs(
         report, before, html_target, markdown_target, csv_target, inputs, overwrite=force
     )
     if "-" not in (json_target, markdown_target, csv_target):
         bench_outputs.print_report(report, before, output.console())
-    status = 0 if results and not failures else 1
+    status = 0 if report.results and not report.failures else 1
     if held is not None:
         status = max(status, bench_outputs.print_gate(held, report, tolerance, screen))
     return status
+
+
+def _tell(status: Status, title: str, lines: bool, word: str) -> None:
+    """Say how far it is: to a terminal, or to the machine that started this one."""
+    status.update(f"{title}: {word}")
+    if lines:
+        from edgecv.bench.remote.job import PROGRESS
+
+        click.echo(f"{PROGRESS}{title}: {word}", err=True)
 
 
 def _measure(
@@ -252,6 +292,7 @@ def _measure(
     board: BoardPower | None,
     calibration: Calibration | None,
     usb_log: Path | None,
+    progress_lines: bool,
 ) -> tuple[list[Result], list[Failure]]:
     from edgecv.bench.report import Failure
     from edgecv.bench.runner import measure
@@ -273,7 +314,7 @@ def _measure(
                     board=board,
                     calibration=calibration,
                     usb_log=usb_log,
-                    progress=lambda word, s=status, t=title: s.update(f"{t}: {word}"),  # type: ignore[misc]
+                    progress=partial(_tell, status, title, progress_lines),
                 )
         except KeyboardInterrupt:
             # What was measured is not lost.
