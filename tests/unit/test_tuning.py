@@ -70,10 +70,6 @@ def test_the_winner_is_within_3_percent_of_the_best(times: list[float], seed: in
     assert [s.candidate for s in sorted(ranked, key=lambda s: s.candidate.name)] == sorted(
         some, key=lambda c: c.name
     )
-    # The ones that left were slower in truth, too.
-    for standing in ranked:
-        if standing.left:
-            assert machine.true_ms[standing.candidate.name] > min(times)
 
 
 def test_the_race_stops_early() -> None:
