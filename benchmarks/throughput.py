@@ -30,6 +30,7 @@ import numpy as np
 import edgecv
 from edgecv import codecs
 from edgecv.bench.environment import environment
+from edgecv.bench.statistics import sign_test_ranks
 from edgecv.host import usable_cpus
 
 STAGES = ("decode", "preprocess", "infer", "postprocess")
@@ -62,8 +63,10 @@ def cases(real: Path) -> dict[str, tuple[Path, edgecv.Hints, list[Path]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--real", type=Path, default=Path("../shared/real"))
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each kind of run")
-    parser.add_argument("--seconds", type=float, default=4.0, help="about, of each loop")
+    # Many short turns: the clock of a shared CPU wanders by some percent within seconds, and what
+    # is compared should have seen the same.
+    parser.add_argument("--rounds", type=int, default=25, help="turns of each kind of run")
+    parser.add_argument("--seconds", type=float, default=1.5, help="about, of each loop")
     parser.add_argument("--case", action="append", help="only this one; may be repeated")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -105,7 +108,8 @@ def measure(path: Path, hints: edgecv.Hints, images: list[Path], args: argparse.
             runs = {
                 "loop": lambda: loop(model, batch),
                 "pipeline": lambda: pipeline(model, batch, chosen.plan),
-                "stages": lambda: stages(single, batch[: max(20, count // 4)]),
+                # All of the batch: the images differ in size, a part of them has another bound.
+                "stages": lambda: stages(single, batch),
             }
             order = list(runs)
             order = order[turn % 3 :] + order[: turn % 3]
@@ -133,6 +137,7 @@ def measure(path: Path, hints: edgecv.Hints, images: list[Path], args: argparse.
         },
         "cpu_ms": stage_ms,
         "of_bound": statistics.median(of_bound),
+        "of_bound_ci95": median_interval(of_bound),
         "of_bound_rounds": [round(value, 4) for value in of_bound],
         "others_share": statistics.median(one["others"] for one in rounds),
         "of_bound_left": statistics.median(
@@ -140,8 +145,18 @@ def measure(path: Path, hints: edgecv.Hints, images: list[Path], args: argparse.
             for one, bound in zip(rounds, bounds, strict=True)
         ),
         "over_loop": statistics.median(over_loop),
+        "over_loop_ci95": median_interval(over_loop),
         "over_loop_rounds": [round(value, 4) for value in over_loop],
     }
+
+
+def median_interval(values: list[float]) -> list[float] | None:
+    """95 % interval of the median by the sign test, which asks nothing of the distribution."""
+    low, high = sign_test_ranks(len(values))
+    if low is None or high is None:
+        return None
+    ordered = sorted(values)
+    return [round(ordered[low], 4), round(ordered[high], 4)]
 
 
 def loop(model: edgecv.Model, images: list[Path]) -> float:
@@ -199,6 +214,7 @@ def print_case(name: str, case: dict) -> None:
     cpu = ", ".join(f"{stage} {ms:.2f}" for stage, ms in case["cpu_ms"].items())
     print(f"    CPU time of an image, ms: {cpu}")
     print(f"    of the bound, by rounds: {case['of_bound_rounds']}")
+    print(f"    95 % intervals: {case['of_bound_ci95']}, over the loop {case['over_loop_ci95']}")
     if case["others_share"] > QUIET:
         print(
             f"    NOT VALID: other programs used {case['others_share']:.0%} of the CPUs; of what "

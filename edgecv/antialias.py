@@ -12,6 +12,8 @@ Sums of whole numbers below 2^53 are exact in float64, in whatever order a libra
 
 from __future__ import annotations
 
+import math
+import threading
 from functools import lru_cache
 
 import cv2
@@ -23,22 +25,28 @@ from edgecv.types import Array, Image
 FILTERS = ("linear", "cubic")
 
 _ONE = 2**22
-_BLOCK = 8  # destination pixels that one product makes
-# Source pixels that are held as float64 at a time. Fewer and larger products: each lets go of the
-# interpreter and has to get it back, which costs a tenth of the time where threads compete for it.
+_BLOCK = 8  # destination lines that one product makes
+# Source pixels that are held as float64 at a time. All blocks are one call of numpy's: each call
+# lets go of the interpreter and has to get it back, which costs where threads compete for it.
 _HELD = 2**19
+# Each thread's own sources and sums. Threads other than the first one give memory of this size back
+# to the system at once, and fresh pages for every image cost them a fifth of the resize.
+_kept = threading.local()
 
 
-class _Block(Record):
-    """Some neighbouring destination pixels.
+class _Filter(Record):
+    """How destination lines are made of source lines, some neighbouring ones at a time.
 
     Attributes:
-        first: the first source pixel that they look at.
-        weights: (source pixels, destination pixels) float64, whole numbers of 2^-22.
+        source: (B, K) intp, the source lines that each of B blocks looks at; where a block needs
+            fewer than K, the last one again, with weights of 0.
+        weights: (B, _BLOCK, K) float64, whole numbers of 2^-22; those past the last line are 0.
+        lines: of the destination.
     """
 
-    first: int
+    source: Array
     weights: Array
+    lines: int
 
 
 def resize(
@@ -58,80 +66,80 @@ def resize(
     """
     (height, width), (rows, columns) = image.shape[:2], resized_hw
     left, top, right, bottom = window
-    upright = None if rows == height else _blocks(height, rows, top, bottom, filter)
-    level = None if columns == width else _blocks(width, columns, left, right, filter)
+    upright = None if rows == height else _filter(height, rows, top, bottom, filter)
+    level = None if columns == width else _filter(width, columns, left, right, filter)
+    # Nothing is computed of rows that nobody looks at.
     first, last = (top, bottom) if upright is None else _span(upright)
     image = image[first:last]
     if level is None:
         image = image[:, left:right]
-    if level is None and upright is None:
-        return image
-    # The channels below each other: (3, h, w).
-    planes = np.stack(cv2.split(np.ascontiguousarray(image)))
-    if level is not None:
-        planes = _across(planes.reshape(-1, planes.shape[2]), level).reshape(3, last - first, -1)
-    if upright is not None:
-        # Turned around, rows are columns.
-        turned = np.ascontiguousarray(planes.transpose(0, 2, 1))
-        done = _across(turned.reshape(-1, last - first), upright, first)
-        planes = done.reshape(3, planes.shape[2], -1).transpose(0, 2, 1)
-    merged: Image = cv2.merge([np.ascontiguousarray(plane) for plane in planes])
-    return merged
+    else:
+        image = cv2.transpose(_apply(level, cv2.transpose(image)))
+    return image if upright is None else _apply(upright, image, first)
 
 
-def _span(blocks: tuple[_Block, ...]) -> tuple[int, int]:
-    """Return the first source pixel that blocks look at, and the one after the last."""
-    return blocks[0].first, max(block.first + len(block.weights) for block in blocks)
+def _span(filter: _Filter) -> tuple[int, int]:
+    """Return the first source line that a filter looks at, and the one after the last."""
+    return int(filter.source.min()), int(filter.source.max()) + 1
 
 
-def _across(lines: Array, blocks: tuple[_Block, ...], shift: int = 0) -> Array:
-    """Filter (N, source) uint8 along its lines to (N, destination) uint8.
-
-    Args:
-        lines: N lines.
-        blocks: of the destination.
-        shift: source pixels that were cut away before `lines`.
-    """
-    size = sum(block.weights.shape[1] for block in blocks)
-    out = np.empty((len(lines), size), np.uint8)
-    rows = max(1, _HELD // lines.shape[1])
-    sums = np.empty((min(len(lines), rows), size))
-    for start in range(0, len(lines), rows):
-        part = lines[start : start + rows].astype(np.float64)
-        sums = sums[: len(part)]
-        at = 0
-        for block in blocks:
-            first, count = block.first - shift, block.weights.shape[1]
-            pixels = part[:, first : first + len(block.weights)]
-            np.matmul(pixels, block.weights, out=sums[:, at : at + count])
-            at += count
+def _apply(filter: _Filter, image: Image, shift: int = 0) -> Image:
+    """Filter (H, W, 3) uint8 from row to row; `shift` rows were cut away before its first one."""
+    lines = np.ascontiguousarray(image).reshape(len(image), -1)
+    source = filter.source - shift
+    blocks, width = source.shape
+    out = np.empty((filter.lines, lines.shape[1]), np.uint8)
+    step = max(1, _HELD // source.size)
+    for start in range(0, lines.shape[1], step):
+        some = lines[:, start : start + step]
+        part = _scratch("source", blocks, width, some.shape[1])
+        part[:] = some[source]
+        sums = _scratch("sums", blocks, _BLOCK, some.shape[1])
+        np.matmul(filter.weights, part, out=sums)
         # Half is rounded up, and bicubic leaves 0-255.
         sums += _ONE // 2
         sums *= 1 / _ONE
         np.clip(sums, 0, 255, out=sums)
-        out[start : start + rows] = sums
-    return out
+        out[:, start : start + step] = sums.reshape(-1, some.shape[1])[: filter.lines]
+    return out.reshape(filter.lines, *image.shape[1:])
+
+
+def _scratch(name: str, *shape: int) -> Array:
+    """Return float64 of this shape and any content, good until the next call for `name`."""
+    size = math.prod(shape)
+    if size > 2 * _HELD:
+        return np.empty(shape)
+    held: Array | None = getattr(_kept, name, None)
+    if held is None or held.size < size:
+        held = np.empty(size)
+        setattr(_kept, name, held)
+    return held[:size].reshape(shape)
 
 
 @lru_cache(maxsize=64)
-def _blocks(source: int, size: int, first: int, last: int, filter: str) -> tuple[_Block, ...]:
-    """Lay out the weights of destination pixels `first` to `last` of `size`."""
+def _filter(source: int, size: int, first: int, last: int, filter: str) -> _Filter:
+    """Lay out the weights of destination lines `first` to `last` of `size`."""
     scale = source / size
     stretch = max(scale, 1.0)
     support = (1.0 if filter == "linear" else 2.0) * stretch
-    blocks = []
+    found = []
     for start in range(first, last, _BLOCK):
         centres = (np.arange(start, min(start + _BLOCK, last)) + 0.5) * scale
         low = np.maximum((centres - support + 0.5).astype(int), 0)
         high = np.minimum((centres + support + 0.5).astype(int), source)
-        pixels = np.arange(low[0], high.max())[:, None]
-        weights = _kernel((pixels - centres + 0.5) / stretch, filter)
-        weights[(pixels < low) | (pixels >= high)] = 0
-        weights *= _ONE / weights.sum(axis=0)
+        pixels = np.arange(low[0], high.max())
+        weights = _kernel((pixels - centres[:, None] + 0.5) / stretch, filter)
+        weights[(pixels < low[:, None]) | (pixels >= high[:, None])] = 0
+        weights *= _ONE / weights.sum(axis=1, keepdims=True)
         # Half away from zero.
-        weights = np.trunc(weights + np.copysign(0.5, weights))
-        blocks.append(_Block(int(low[0]), weights))
-    return tuple(blocks)
+        found.append((pixels, np.trunc(weights + np.copysign(0.5, weights))))
+    width = max(len(pixels) for pixels, _ in found)
+    lines = np.empty((len(found), width), np.intp)
+    all_weights = np.zeros((len(found), _BLOCK, width))
+    for block, (pixels, weights) in enumerate(found):
+        lines[block] = np.pad(pixels, (0, width - len(pixels)), mode="edge")
+        all_weights[block, : len(weights), : len(pixels)] = weights
+    return _Filter(lines, all_weights, last - first)
 
 
 def _kernel(x: Array, filter: str) -> Array:

@@ -52,7 +52,8 @@ class Plan(Record):
     def __str__(self) -> str:
         engine = "as opened" if self.threads is None else f"{self.streams} x {self.threads} threads"
         batch = f", batches of {self.batch}" if self.batch > 1 else ""
-        return f"{self.workers} workers, engine {engine}{batch}"
+        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        return f"{workers}, engine {engine}{batch}"
 
 
 class Trial(Record):
