@@ -71,7 +71,7 @@ _HEAD = (
 def _results(report: Report, notes: list[str]) -> list[str]:
     if not report.results:
         return ["No cell was measured.", ""]
-    columns = words.columns(report)
+    columns = words.columns(report.results)
     head = ["validity", "scenario", "variant", "backend", "precision", "threads", "streams",
             *(column.title for column in columns)]  # fmt: skip
     rows = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgecv.bench.report import Interval, Latency, Report, Result
@@ -36,7 +36,7 @@ class Column:
     why: Callable[[Result], str]
 
 
-def columns(report: Report) -> list[Column]:
+def columns(results: Sequence[Result]) -> list[Column]:
     """List the columns of numbers of the table of results, those that no result has left out."""
     made = [
         Column("p50 ms", _total("p50"), lambda r: why_percentile(r, "p50")),
@@ -49,9 +49,9 @@ def columns(report: Report) -> list[Column]:
         Column("peak MiB", lambda r: mebibytes(r.memory_bytes.peak_rss),
                lambda r: why(r, "peak_rss")),
     ]  # fmt: skip
-    if any(result.arrivals for result in report.results):
+    if any(result.arrivals for result in results):
         made.append(Column("dropped", _dropped, lambda r: "only where images come by a schedule"))
-    metrics = dict.fromkeys(metric for result in report.results for metric in result.accuracy)
+    metrics = dict.fromkeys(metric for result in results for metric in result.accuracy)
     made += [_metric(metric) for metric in metrics]
     made.append(Column("gross J", _joules("gross"), lambda r: why(r, "gross_j")))
     made.append(Column("marginal J", _joules("marginal"), lambda r: why(r, "marginal_j")))

@@ -13,6 +13,8 @@ from edgecv.errors import UsageError
 from edgecv.hints import Hints
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from edgecv.bench.energy import BoardPower
 
 
@@ -234,3 +236,15 @@ def board_power(name: str | None) -> tuple[BoardPower | None, list[str]]:
         ),
         notes,
     )
+
+
+def print_plan(model: Path, name: str, screen: Console) -> None:
+    """Print which variants of a bundle run on a target; of a bare model nothing is known."""
+    from edgecv import targets
+    from edgecv.bundle import is_bundle, open_bundle
+    from edgecv.cli.deployment import variants_table
+    from edgecv.targets.planning import plan
+
+    if is_bundle(model):
+        with open_bundle(model, verify=False) as bundle:
+            screen.print(variants_table(plan(bundle.manifest, targets.load(name))))

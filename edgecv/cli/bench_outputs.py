@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,9 @@ from edgecv.page import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-    from edgecv.bench.report import Report
+    from edgecv.bench.report import Report, Result
 
 
 def check_outputs(
@@ -110,13 +111,8 @@ def print_report(report: Report, before: Report | None, screen: Console) -> None
     for result in words.doubtful(report):
         said = printable(f"{words.short(result)}: {words.reasons(result)}")
         screen.print(f"{result.validity.status}: {said}")
-    columns = words.columns(report)
     if report.results:
-        table = output.table("", "cell", "validity", *(f"{printable(c.title)}>" for c in columns))
-        for result in report.results:
-            cells = [column.cell(result) for column in columns]
-            table.add_row(printable(words.short(result)), result.validity.status, *cells)
-        screen.print(table)
+        screen.print(results_table(report.results))
         _print_stages(report, screen)
     if before is None:
         return
@@ -134,6 +130,18 @@ def print_report(report: Report, before: Report | None, screen: Console) -> None
     for title, keys in (("before", comparison.only_before), ("after", comparison.only_after)):
         for key in keys:
             screen.print(f"only {title}: {printable(name(key))}")
+
+
+def results_table(results: Sequence[Result]) -> Table:
+    """Lay out one row for each result."""
+    from edgecv.bench import words
+
+    columns = words.columns(results)
+    table = output.table("", "cell", "validity", *(f"{printable(c.title)}>" for c in columns))
+    for result in results:
+        cells = [column.cell(result) for column in columns]
+        table.add_row(printable(words.short(result)), result.validity.status, *cells)
+    return table
 
 
 def _print_stages(report: Report, screen: Console) -> None:

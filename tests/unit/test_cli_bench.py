@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from edgecv.bench.cell import Settings
 from edgecv.bench.saved import read
+from edgecv.cli import bench_matrix as matrix
+from edgecv.cli import bench_progress
 from edgecv.hints import Hints
 from edgecv.packing import pack
 from tests import models
 from tests.models import Ran, command
 
 QUICK = ("--duration", "0.1", "--warmup", "0", "--cold-starts", "1", "--processes", "1")
+
+SHORT = Settings(duration_s=0.1, warmup_s=0, cold_starts=1, processes=1)
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +152,34 @@ def test_another_board_than_this_one(folder: Path) -> None:
     ran = bench(folder / "two.edgecv", "--target", "rpi-zero-2w")
     assert ran.status == 0
     assert "not rpi-zero-2w" in ran.err
+    # What would run there is said as `edgecv plan` says it.
+    assert "Raspberry Pi Zero 2 W" in ran.err
+    assert "null-fp32-2" in ran.err
+
+
+def test_a_table_grows_on_a_terminal(folder: Path) -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=140)
+    cells = matrix.cells(
+        folder / "two.edgecv", Hints(), trusted=True, variant="null-fp32", backend=None,
+        scenarios=["single"], threads=[1, 2], streams=[1],
+    )  # fmt: skip
+    seen: list[str] = []
+
+    class Watched(bench_progress.GrowingTable):
+        def now(self, title: str, word: str) -> None:
+            super().now(title, word)
+            with screen.capture() as capture:
+                screen.print(self)
+            seen.append(capture.get())
+
+    watched = Watched(screen)
+    with watched.shown():
+        results, failures = bench_progress.measure_all(
+            cells, [folder / "a.png"], SHORT, {}, watched, usual_starts=False,
+        )  # fmt: skip
+    assert (len(results), failures) == (2, [])
+    assert "null-fp32" in seen[0]
+    assert "1 of 2" in seen[0]
+    assert "p50 ms" not in seen[0]
+    assert "2 of 2" in seen[-1]
+    assert "p50 ms" in seen[-1]

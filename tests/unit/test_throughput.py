@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import edgecv
+from edgecv import host
 from edgecv.crew import Plan
 from edgecv.errors import ImageError, InferenceError, UsageError
 from edgecv.throughput import predict_all
@@ -116,6 +118,27 @@ def test_few_images_are_held_at_a_time(tmp_path: Path) -> None:
         for done, _ in enumerate(predict_all(model, images(), plan=Plan(3)), 1):
             ahead.append(fetched - done)
         assert max(ahead) <= 12
+
+
+@pytest.mark.skipif(host.usable_cpus() == 1, reason="one CPU has one plan, and nothing to weigh")
+@pytest.mark.parametrize(("count", "pause_s", "alone"), [(8, 0.0, True), (4, 0.1, False)])
+def test_a_few_images_are_not_worth_workers(
+    tmp_path: Path, count: int, pause_s: float, alone: bool
+) -> None:
+    with mean_model(tmp_path, pause=lambda: pause_s) as model:
+        images: list[Any] = [frame_of(i).image for i in range(count)]
+        images[2] = np.zeros((0, 0, 3), np.uint8)
+        with predict_all(model, images, errors="keep") as run:
+            found = [next(run), next(run), next(run)]
+            assert bool(threads()) != alone
+            found += run
+        assert numbers(found[:2] + found[3:]) == [0, 1, *range(3, count)]
+        assert isinstance(found[2], ImageError)
+        assert (run.stats.images, run.stats.errors) == (count, 1)
+        assert (run.stats.plan.workers == 1) == alone
+        assert list(predict_all(model, images[:1]))
+        with pytest.raises(ImageError):
+            list(predict_all(model, images))
 
 
 def test_a_finished_result_does_not_wait_for_the_next_one(tmp_path: Path) -> None:

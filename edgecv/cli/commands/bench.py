@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edgecv import plugins
 from edgecv.cli import output, remote_bench
 from edgecv.cli.options import hint_options, trusted_option
-from edgecv.errors import EdgecvError, UsageError
+from edgecv.errors import UsageError
 from edgecv.hints import Hints
-
-if TYPE_CHECKING:
-    from rich.status import Status
-
-    from edgecv.bench.calibration import Calibration
-    from edgecv.bench.cell import Cell, Settings
-    from edgecv.bench.energy import BoardPower
-    from edgecv.bench.report import Failure, Result
 
 SCENARIOS = (*plugins.names("bench.scenarios"), "cold")
 
@@ -183,7 +173,7 @@ def command(
     from edgecv.bench.report import SCHEMA, Report
     from edgecv.bench.saved import read
     from edgecv.cli import bench_matrix as matrix
-    from edgecv.cli import bench_outputs
+    from edgecv.cli import bench_outputs, bench_progress
 
     counts = matrix.numbers(threads, "--threads")
     several = [n for n in matrix.numbers(streams, "--streams") if n is not None]
@@ -224,6 +214,8 @@ def command(
         board, notes = matrix.board_power(target)
         for note in notes:
             screen.print(f"note: {note}")
+        if target is not None:
+            matrix.print_plan(model, target, screen)
         asked = SCENARIOS if "all" in scenarios else tuple(dict.fromkeys(scenarios)) or ("single",)
         with tempfile.TemporaryDirectory(prefix="edgecv-bench-") as scratch:
             pictures = matrix.images(model, sources, Path(scratch))
@@ -242,17 +234,19 @@ def command(
                 )
             ]
             rates = {"server": rate_hz, "camera": fps}
-            results, failures = _measure(
-                laid_out,
-                pictures,
-                settings,
-                rates,
-                cold_starts is None,
-                board,
-                fitted,
-                usb_log,
-                progress_lines,
-            )
+            growing = bench_progress.GrowingTable(screen)
+            with growing.shown():
+                results, failures = bench_progress.measure_all(
+                    laid_out,
+                    pictures,
+                    settings,
+                    rates,
+                    bench_progress.Lines() if progress_lines else growing,
+                    usual_starts=cold_starts is None,
+                    board=board,
+                    calibration=fitted,
+                    usb_log=usb_log,
+                )
         report = Report(
             schema=SCHEMA,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -272,62 +266,3 @@ def command(
     if held is not None:
         status = max(status, bench_outputs.print_gate(held, report, tolerance, screen))
     return status
-
-
-def _tell(status: Status, title: str, lines: bool, word: str) -> None:
-    """Say how far it is: to a terminal, or to the machine that started this one."""
-    status.update(f"{title}: {word}")
-    if lines:
-        from edgecv.bench.remote.job import PROGRESS
-
-        click.echo(f"{PROGRESS}{title}: {word}", err=True)
-
-
-def _measure(
-    cells: list[Cell],
-    images: list[Path],
-    settings: Settings,
-    rates: dict[str, float | None],
-    usual_starts: bool,
-    board: BoardPower | None,
-    calibration: Calibration | None,
-    usb_log: Path | None,
-    progress_lines: bool,
-) -> tuple[list[Result], list[Failure]]:
-    from edgecv.bench.report import Failure
-    from edgecv.bench.runner import measure
-    from edgecv.bench.validity import FEWEST_STARTS
-
-    screen = output.console(stderr=True)
-    results, failures = [], []
-    for number, cell in enumerate(cells, 1):
-        starts = settings.cold_starts
-        if usual_starts and cell.scenario == "cold":
-            starts = FEWEST_STARTS
-        title = f"{number} of {len(cells)}: {cell.name}"
-        try:
-            with screen.status(title) as status:
-                result = measure(
-                    cell,
-                    images,
-                    settings.replace(rate_hz=rates.get(cell.scenario), cold_starts=starts),
-                    board=board,
-                    calibration=calibration,
-                    usb_log=usb_log,
-                    progress=partial(_tell, status, title, progress_lines),
-                )
-        except KeyboardInterrupt:
-            # What was measured is not lost.
-            failures += [Failure(cell=c.name, error="interrupted") for c in cells[number - 1 :]]
-            click.echo("interrupted: the report holds what was measured", err=True)
-            break
-        except EdgecvError as error:
-            failures.append(Failure(cell=cell.name, error=error.message))
-            click.echo(f"error: {cell.name}: {error}", err=True)
-            continue
-        results.append(result)
-        if screen.is_terminal:
-            p50 = result.latency_ms["total"].p50
-            told = "" if p50 is None else f", p50 {p50:.2f} ms"
-            screen.print(f"{title}: {result.validity.status}{told}")
-    return results, failures

@@ -10,6 +10,7 @@ import click
 from edgecv import targets
 from edgecv.bundle import is_bundle, open_bundle
 from edgecv.cli import output
+from edgecv.cli.deployment import variants_table
 from edgecv.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,22 +54,7 @@ def command(bundle: Path, name: str, system: str | None, json_target: str | None
 
 def _print(made: Deployment) -> None:
     screen = output.console()
-    system = made.system
-    variants = output.table(
-        f"{made.model} on {made.title}, {system.os}, Python {system.python}, glibc {system.glibc}",
-        "", "variant", "runs", "model MiB>", "peak MiB>", "why",
-    )  # fmt: skip
-    for variant in made.variants:
-        peak = variant.memory.peak_mib
-        variants.add_row(
-            "*" if variant.id == made.chosen else "",
-            variant.id,
-            "yes" if variant.runs else "no",
-            f"{variant.model_bytes / 2**20:.2f}",
-            "-" if peak is None else f"about {peak}",
-            "; ".join((*variant.reasons, *variant.warnings)),
-        )
-    screen.print(variants)
+    screen.print(variants_table(made))
     if made.chosen is None:
         screen.print("no variant will run there")
     else:
