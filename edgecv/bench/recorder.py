@@ -92,11 +92,13 @@ class Recorder:
             self._last_w = None
             return
         now = (before + time.monotonic()) / 2
+        watts = 0.0
         if self.meter.quantity == "watts":
-            self._last_w = sum(reading)
+            watts = sum(reading)
         elif self._series and now > self._series[-1][0]:
             then, last = self._series[-1]
-            self._last_w = (sum(reading) - sum(last)) / (now - then)
+            watts = (sum(reading) - sum(last)) / (now - then)
+        self._last_w = watts if watts > 0 else None
         self._series.append((now, tuple(reading)))
 
     def idle(self, seconds: float) -> None:
@@ -110,7 +112,7 @@ class Recorder:
         self._idle = start, time.monotonic()
 
     def watts(self) -> float | None:
-        """Return the last power that was seen; None where the meter does not answer any more."""
+        """Return the last power that was seen; None where the meter tells none, or stands still."""
         return self._last_w
 
     def mean_power(self, start: float, end: float) -> Power | str:

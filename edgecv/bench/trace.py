@@ -183,7 +183,7 @@ class Trace(Record, kw_only=True):
             for name, values in zip(self.parts, self.value.T, strict=True):
                 why = _stood_still(at, values, around, limit)
                 if why is not None:
-                    return f"the counter {f'of {name} ' if name else ''}{why}"
+                    return f"the counter {f'of {name} ' if len(self.parts) > 1 else ''}{why}"
         return None
 
 

@@ -56,14 +56,21 @@ def test_a_recorder_reads_a_counter_that_wraps(
     assert recorder.watts() is not None
 
 
-def recorded(root: Path, *, idle: bool = True) -> Energy:
-    """Record planted files for a moment, without a table or a calibration."""
+def recorded(root: Path, *, idle: bool = True, watts: float | None = None) -> Energy:
+    """Record planted files for a moment, without a table or a calibration.
+
+    Args:
+        root: of the files.
+        idle: whether to idle before.
+        watts: that the meter is seen to tell meanwhile.
+    """
     with Recorder(root=root, interval_s=0.02) as recorder:
         if idle:
             recorder.idle(0.1)
         start = time.monotonic()
         time.sleep(0.2)
         end = time.monotonic()
+        assert recorder.watts() == watts
     return recorder.energy([(start, end)], [5], cpu_s=0.1)
 
 
@@ -76,14 +83,14 @@ def test_a_counter_that_does_not_move_is_no_zero(tmp_path: Path) -> None:
 @pytest.mark.parametrize("micro", ["0", "4000000"])
 def test_a_sensor_that_does_not_move_is_none(tmp_path: Path, micro: str) -> None:
     tree(tmp_path, {f"{CHIP}/name": "ina226\n", f"{CHIP}/power1_input": f"{micro}\n"})
-    found = recorded(tmp_path)
+    found = recorded(tmp_path, watts=float(micro) / 1e6 or None)
     assert (found.tier, found.gross_j) == (5, None)
     assert ("it showed 0 W" if micro == "0" else "it did not move") in found.missing["gross_j"]
 
 
 def test_a_steady_load_is_believed_where_idling_is_not_known(tmp_path: Path) -> None:
     tree(tmp_path, {f"{CHIP}/name": "ina226\n", f"{CHIP}/power1_input": "4000000\n"})
-    found = recorded(tmp_path, idle=False)
+    found = recorded(tmp_path, idle=False, watts=4.0)
     assert (found.tier, found.load_w) == (1, 4.0)
     assert found.missing["marginal_j"] == "idling was not measured before the run"
 
