@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 
 from edgecv import host, schema
+from edgecv.bench.environment import board as board_here
 from edgecv.bench.power import line
 from edgecv.bench.sensors import busy_s
 from edgecv.errors import UsageError
@@ -22,10 +23,13 @@ from edgecv.record import Record
 from edgecv.schema import Rule
 
 if TYPE_CHECKING:
-    from edgecv.bench.energy import Recorder
+    from edgecv.bench.recorder import Recorder
 
 _LOAD = "import numpy as n; a = n.ones((192, 192), n.float32)\nwhile True: a @ a"
 SCHEMA: Literal["edgecv.calibration/1"] = "edgecv.calibration/1"
+UNKNOWN = "unknown"
+_BEYOND_CPUS = 0.5
+"""By how much a load may exceed the highest step: no step keeps its CPUs busy to the last tick."""
 Watts = Annotated[float, Rule(ge=0)]
 
 
@@ -34,7 +38,8 @@ class Calibration(Record, kw_only=True):
 
     Attributes:
         schema: ``edgecv.calibration/1``.
-        board: as `edgecv.bench.environment.board` names it, or the CPU.
+        board: as `edgecv.bench.environment.board` names it, or the CPU; `UNKNOWN` if neither.
+        cpu: as `edgecv.host.cpu_model` names it; None in files that do not say.
         cores: that were usable.
         created: UTC, ISO 8601.
         meter: the source of the readings.
@@ -50,6 +55,7 @@ class Calibration(Record, kw_only=True):
 
     schema: Literal["edgecv.calibration/1"]
     board: str
+    cpu: str | None = None
     cores: Annotated[int, Rule(ge=1)]
     created: str
     meter: str
@@ -75,6 +81,45 @@ class Calibration(Record, kw_only=True):
             raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
         raw = schema.parse_object(data, str(path), UsageError)
         return schema.validate(cls, raw, str(path), UsageError)
+
+    @classmethod
+    def read_here(cls, path: Path, root: Path = Path("/")) -> "Calibration":
+        """Read a file that was made on this machine.
+
+        Raises:
+            UsageError: it cannot be read, is none, or was made on another machine.
+        """
+        found = cls.read(path)
+        why = found.why_not(root)
+        if why is not None:
+            raise UsageError(
+                why,
+                where=str(path),
+                remedy="make one here with `edgecv calibrate-energy`, or measure without",
+            )
+        return found
+
+    def why_not(self, root: Path = Path("/"), busy: float = 0.0) -> str | None:
+        """Say why it tells nothing of this machine at this load; None where it does.
+
+        Two boards of one kind cannot be told apart.
+
+        Args:
+            root: of the file system with ``proc`` and ``sys``.
+            busy: CPUs; the line is not drawn on beyond the highest step.
+        """
+        if self.board == UNKNOWN:
+            return "it does not say on which board it was made"
+        cpu = host.cpu_model(root)
+        made_on = {"board": self.board, "CPU": self.cpu}
+        here = {"board": board_here(root) or cpu, "CPU": cpu}
+        for what, name in made_on.items():
+            if name is not None and name != here[what]:
+                return f"made on another {what}: {name}; this one is {here[what] or UNKNOWN}"
+        highest = max((cpus for cpus, _ in self.steps), default=0.0)
+        if busy > highest + _BEYOND_CPUS:
+            return f"fitted up to {highest:.1f} busy CPUs; {busy:.1f} were"
+        return None
 
 
 def measure(
@@ -104,7 +149,7 @@ def measure(
     Raises:
         UsageError: there is no meter, or it does not cover a step.
     """
-    if recorder.meter is None and recorder.usb_log is None:
+    if recorder.origin is None:
         raise UsageError(
             "there is no meter to calibrate from",
             where="calibration",
@@ -123,18 +168,20 @@ def measure(
         if before is None or after is None:
             raise UsageError("/proc/stat cannot be read", where="calibration")
         windows.append((start, end, (after - before) / (end - start)))
-    # A meter that is read ten times a second has seen the end by now.
-    time.sleep(0.3)
+    # The meter is to see the end of the last step.
+    time.sleep(1.5 * recorder.interval_s)
     steps = []
     for start, end, busy in windows:
-        watts = recorder.mean_watts(start, end)
-        if watts is None:
+        power = recorder.mean_power(start, end)
+        if isinstance(power, str):
             raise UsageError(
-                "the meter's readings do not reach over all steps",
+                "the meter's readings do not cover all steps",
                 where="calibration",
-                remedy="start the log before the command, and check the clock of the meter",
+                got=power,
+                remedy="start the log before the command, check the clock of the meter, and let "
+                "steps last for several readings",
             )
-        steps.append((round(busy, 4), round(watts, 4)))
+        steps.append((round(busy, 4), round(power.watts, 4)))
     return steps
 
 

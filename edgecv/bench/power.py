@@ -1,9 +1,10 @@
-"""Meters and what they say over time."""
+"""Meters, and the line that power follows over load."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,58 +12,49 @@ import numpy as np
 from edgecv.bench.statistics import student_t
 from edgecv.record import Record
 
-Series = Sequence[tuple[float, float]]
+Quantity = Literal["watts", "joules"]
 
 
-class Meter(Record, kw_only=True):
-    """Something that tells power or energy.
+class Origin(Record, kw_only=True):
+    """Where measured energies come from.
 
     Attributes:
         tier: 1 meter, 2 counter.
         source: what it is.
         scope: what it measures.
-        quantity: what `read` returns: watts now, or joules since a fixed time.
         accuracy: half width of its error, as a part of the reading; None where nobody says.
-        read: returns the reading; None where it cannot be read any more.
     """
 
     tier: Literal[1, 2]
     source: str
     scope: Literal["board", "package"]
-    quantity: Literal["watts", "joules"]
     accuracy: float | None = None
-    read: Callable[[], float | None]
 
 
-def joules(series: Series, start: float, end: float, quantity: str) -> float | None:
-    """Return the energy from start to end.
+class Meter(Origin, kw_only=True):
+    """Something that tells power or energy.
 
-    A counter's value is interpolated at both ends. Watts are integrated by the trapezoid rule, the
-    power at both ends interpolated.
-
-    Args:
-        series: (time, reading), in the order of time.
-        start: seconds, on the clock of the series.
-        end: after `start`.
-        quantity: ``watts`` or ``joules``.
-
-    Returns:
-        None where the series does not reach over the whole time, or has fewer than two readings.
+    Attributes:
+        quantity: what `read` returns: watts now, or joules since a fixed time.
+        parts: names of what it measures side by side, such as the packages of a machine; their
+            sum is the meter's.
+        interval_s: between two readings; longer where a reading costs more.
+        read: returns a reading of each part; None where any of them cannot be read any more.
     """
-    if len(series) < 2 or end <= start:
-        return None
-    at = np.array([t for t, _ in series], np.float64)
-    value = np.array([v for _, v in series], np.float64)
-    # A meter that stopped answering leaves no reading near the end: half a second is let pass.
-    if at[0] > start + 0.5 or at[-1] < end - 0.5:
-        return None
-    low, high = np.interp([start, end], at, value)
-    if quantity == "joules":
-        return float(high - low)
-    inside = (at > start) & (at < end)
-    times = np.concatenate([[start], at[inside], [end]])
-    watts = np.concatenate([[low], value[inside], [high]])
-    return float(np.sum(np.diff(times) * (watts[1:] + watts[:-1]) / 2))
+
+    quantity: Quantity
+    parts: tuple[str, ...] = ("",)
+    interval_s: float = 0.1
+    read: Callable[[], Sequence[float] | None]
+
+
+def unreadable(path: Path, error: Exception) -> str:
+    """Say that a meter's file cannot be read, why, and what helps."""
+    why = error.strerror if isinstance(error, OSError) else "it holds no number"
+    said = f"{path} cannot be read ({why})"
+    if isinstance(error, PermissionError):
+        said += f"; run as root, or let everybody read it: sudo chmod a+r {path}"
+    return said
 
 
 def line(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:

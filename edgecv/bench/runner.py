@@ -10,8 +10,9 @@ from typing import Any, cast
 from edgecv.bench import memory, process, statistics
 from edgecv.bench.calibration import Calibration
 from edgecv.bench.cell import Cell, Settings
-from edgecv.bench.energy import BoardPower, Recorder
+from edgecv.bench.energy import BoardPower
 from edgecv.bench.monitor import Conditions, Monitor
+from edgecv.bench.recorder import Recorder
 from edgecv.bench.report import (
     STAGES,
     Arrivals,
@@ -75,7 +76,7 @@ def measure(
     request = _request(cell, images, settings)
     recorder = Recorder(root=root, usb_log=usb_log)
     with recorder, Monitor(root=root, watts=recorder.watts) as monitor:
-        if settings.idle_s and (recorder.meter is not None or usb_log is not None):
+        if settings.idle_s and recorder.origin is not None:
             progress("idle")
             recorder.idle(settings.idle_s)
         runs = _run_all(cell, request, settings, monitor, progress)

@@ -167,12 +167,19 @@ def student_t(freedom: int) -> float:
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Return the 95 % interval of a mean over processes, by Student's t; None below two."""
+    half = half_width(values)
+    if half is None:
+        return None
+    mean = float(np.mean(values))
+    return round_(mean - half), round_(mean + half)
+
+
+def half_width(values: Sequence[float]) -> float | None:
+    """Return half of the 95 % interval of a mean, by Student's t, not rounded; None below two."""
     n = len(values)
     if n < 2:
         return None
-    mean = float(np.mean(values))
-    half = student_t(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return round_(mean - half), round_(mean + half)
+    return student_t(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
 
 
 def rate_interval(rates: Sequence[float]) -> tuple[float, float] | None:

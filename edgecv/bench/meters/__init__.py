@@ -1,6 +1,6 @@
 """What can be asked for power or energy: one file for each kind.
 
 Each has ``TIER`` and ``find(root) -> Meter | str``: a meter that answered once, or why there is
-none. A meter's ``read`` returns the time of `time.monotonic` with watts at that time, or with
+none, which is also said where only a part of it can be read. A meter's ``read`` returns watts, or
 joules since any fixed time; see `edgecv.bench.power.Meter`.
 """

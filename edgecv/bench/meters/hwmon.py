@@ -6,57 +6,58 @@ microwatts, ``in1_input`` in millivolts, ``curr1_input`` in milliamperes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
-from edgecv.bench.power import Meter
+from edgecv.bench.power import Meter, unreadable
 
 TIER = 1
 # The shunt's tolerance and the chip's gain error: 1 % is what common boards are sold with.
 ACCURACY = 0.01
+# The files whose product is the power in microwatts; volts and amperes are for drivers that do not
+# multiply them, and in0 is the shunt's own voltage on these chips.
+_POWERS = (("power1_input",), ("in1_input", "curr1_input"))
 _CHIPS = ("ina", "ltc2945", "ltc2947", "max34407", "pac19")
 
 
 def find(root: Path = Path("/")) -> Meter | str:
     """Find the first chip that measures power."""
+    refused = []
     for name in sorted((root / "sys/class/hwmon").glob("hwmon*/name")):
-        chip = _text(name)
-        folder = name.parent
-        if chip is None or not chip.startswith(_CHIPS):
+        try:
+            chip = name.read_text().strip()
+        except (OSError, UnicodeDecodeError):
             continue
-        for reader in (_power, _product):
-            if reader(folder) is not None:
-                return Meter(
-                    tier=1,
-                    source=f"{chip} (hwmon)",
-                    scope="board",
-                    quantity="watts",
-                    accuracy=ACCURACY,
-                    read=lambda reader=reader, folder=folder: reader(folder),  # type: ignore[misc]
-                )
-    return "no power meter among the hwmon devices"
+        if not chip.startswith(_CHIPS):
+            continue
+        for files in _POWERS:
+            paths = [name.parent / file for file in files]
+            try:
+                _micro(paths)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                refused.append(f"{chip} (hwmon) is there, but {unreadable(paths[0], error)}")
+                continue
+            return Meter(
+                tier=1,
+                source=f"{chip} (hwmon)",
+                scope="board",
+                quantity="watts",
+                accuracy=ACCURACY,
+                read=lambda paths=paths: _watts(paths),  # type: ignore[misc]
+            )
+    return refused[0] if refused else "no power meter among the hwmon devices"
 
 
-def _power(folder: Path) -> float | None:
-    value = _number(folder / "power1_input")
-    return None if value is None else value / 1e6
-
-
-def _product(folder: Path) -> float | None:
-    """Multiply bus voltage and current; in0 is the shunt's own voltage on these chips."""
-    volts, amperes = _number(folder / "in1_input"), _number(folder / "curr1_input")
-    return None if volts is None or amperes is None else volts * amperes / 1e6
-
-
-def _number(path: Path) -> int | None:
-    text = _text(path)
+def _watts(paths: Sequence[Path]) -> tuple[float] | None:
     try:
-        return None if text is None else int(text)
-    except ValueError:
+        return (_micro(paths) / 1e6,)
+    except (OSError, ValueError):
         return None
 
 
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return None
+def _micro(paths: Sequence[Path]) -> int:
+    """Multiply what the files say: microwatts, or millivolts and milliamperes."""
+    return prod(int(path.read_text()) for path in paths)

@@ -6,19 +6,25 @@ below what a meter at the supply shows.
 
 Source: the command's output as the Raspberry Pi documentation shows it: lines such as
 ``VDD_CORE_A current(7)=2.63A`` and ``VDD_CORE_V volt(15)=0.87V``.
+
+It is read once a second only. A reading starts a program and asks the firmware, milliseconds of CPU
+time on the very board that is measured, where an inference takes no longer; ten a second would be
+seen in the timings and in the power. The price is fewer readings: idling is watched for longer, a
+run must last for some, and the interval says what they leave open.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from edgecv.bench.power import Meter
 
 TIER = 2
-_LINE = re.compile(r"(\w+)_([AV])\s+(?:current|volt)\(\d+\)=([\d.]+)[AV]")
+INTERVAL_S = 1.0
+_LINE = re.compile(r"(\w+)_([AV])\s+(?:current|volt)\(\d+\)=(\d+(?:\.\d+)?)[AV]")
 
 
 def find(root: Path = Path("/"), ask: Callable[[], str | None] | None = None) -> Meter | str:
@@ -35,24 +41,30 @@ def find(root: Path = Path("/"), ask: Callable[[], str | None] | None = None) ->
     if "Raspberry Pi 5" not in model:
         return "not a Raspberry Pi 5"
     ask = ask or _ask
-    if watts(ask()) is None:
+    found = rails(ask())
+    if not found:
         return "vcgencmd pmic_read_adc does not answer"
     return Meter(
         tier=2,
         source="PMIC of the Raspberry Pi 5, all rails",
         scope="package",
         quantity="watts",
-        read=lambda: watts(ask()),
+        interval_s=INTERVAL_S,
+        read=lambda: _sum(rails(ask()), found),
     )
 
 
-def watts(output: str | None) -> float | None:
-    """Sum voltage times current over the rails that have both; None where none has."""
-    rails: dict[str, dict[str, float]] = {}
+def rails(output: str | None) -> dict[str, float]:
+    """Return the watts of each rail whose voltage and current are both told."""
+    told: dict[str, dict[str, float]] = {}
     for rail, kind, value in _LINE.findall(output or ""):
-        rails.setdefault(rail, {})[kind] = float(value)
-    powers = [found["A"] * found["V"] for found in rails.values() if len(found) == 2]
-    return sum(powers) if powers else None
+        told.setdefault(rail, {})[kind] = float(value)
+    return {rail: both["A"] * both["V"] for rail, both in told.items() if len(both) == 2}
+
+
+def _sum(watts: Mapping[str, float], rails: Iterable[str]) -> tuple[float] | None:
+    """Sum the rails; an answer that is cut short is none, for a part would pass for the whole."""
+    return (sum(watts.values()),) if watts.keys() == set(rails) else None
 
 
 def _ask() -> str | None:

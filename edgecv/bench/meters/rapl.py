@@ -9,35 +9,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecv.bench.power import Meter
+from edgecv.bench.power import Meter, unreadable
 
 TIER = 2
 
 
 def find(root: Path = Path("/")) -> Meter | str:
-    """Find the package domains, one for each socket."""
-    domains = []
-    refused = False
+    """Find the package domains, one for each socket; all of them can be read, or none counts."""
+    domains: dict[str, _Domain] = {}
     for name in sorted((root / "sys/class/powercap").glob("*rapl:*/name")):
-        if not _text(name).startswith("package"):
-            continue
         folder = name.parent
-        span = _number(folder / "max_energy_range_uj")
-        if _number(folder / "energy_uj") is None:
-            refused = True
-        elif span:
-            domains.append(_Domain(folder / "energy_uj", span))
-    if domains:
-        return Meter(
-            tier=2,
-            source=f"RAPL, {len(domains)} package(s)",
-            scope="package",
-            quantity="joules",
-            read=lambda: _sum(domains),
-        )
-    if refused:
-        return "RAPL is there, but energy_uj may be read by root only"
-    return "no RAPL counters, as on boards and in most virtual machines"
+        path = name
+        try:
+            label = name.read_text().strip()
+            if not label.startswith("package"):
+                continue
+            path = folder / "max_energy_range_uj"
+            span = _number(path)
+            path = folder / "energy_uj"
+            _number(path)
+        except (OSError, ValueError) as error:
+            return f"RAPL does not tell of every package: {unreadable(path, error)}"
+        domains[label] = _Domain(path, span)
+    if not domains:
+        return "no RAPL counters, as on boards and in most virtual machines"
+    return Meter(
+        tier=2,
+        source=f"RAPL, {len(domains)} package(s)",
+        scope="package",
+        quantity="joules",
+        parts=tuple(domains),
+        read=lambda: _all(list(domains.values())),
+    )
 
 
 class _Domain:
@@ -48,29 +51,21 @@ class _Domain:
         self._last: int | None = None
         self._turns = 0
 
-    def read(self) -> float | None:
+    def read(self) -> float:
         now = _number(self._path)
-        if now is None:
-            return None
-        if self._last is not None and now < self._last:
+        # By half its range and more it has not grown since: it was reset, and is seen to fall.
+        if self._last is not None and now < self._last and self._last - now > self._span / 2:
             self._turns += 1
         self._last = now
         return (now + self._turns * self._span) / 1e6
 
 
-def _sum(domains: list[_Domain]) -> float | None:
-    readings = [domain.read() for domain in domains]
-    known = [reading for reading in readings if reading is not None]
-    return sum(known) if len(known) == len(readings) else None
-
-
-def _number(path: Path) -> int | None:
-    text = _text(path)
-    return int(text) if text.isdigit() else None
-
-
-def _text(path: Path) -> str:
+def _all(domains: list[_Domain]) -> list[float] | None:
     try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
+        return [domain.read() for domain in domains]
+    except (OSError, ValueError):
+        return None
+
+
+def _number(path: Path) -> int:
+    return int(path.read_text())

@@ -210,7 +210,7 @@ def command(
             return remote_bench.write_fleet(found, json_target, markdown_target)
         report = remote_bench.only(found)
     else:
-        fitted = None if calibration is None else Calibration.read(calibration)
+        fitted = None if calibration is None else Calibration.read_here(calibration)
         board, notes = matrix.board_power(target)
         for note in notes:
             screen.print(f"note: {note}")

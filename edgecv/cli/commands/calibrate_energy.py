@@ -40,7 +40,7 @@ def command(target: str, usb_log: Path | None, seconds: float, settle_s: float) 
     """
     from edgecv import host
     from edgecv.bench import calibration, environment
-    from edgecv.bench.energy import Recorder
+    from edgecv.bench.recorder import Recorder
     from edgecv.schema import to_json
 
     output.check_target(target, [p for p in (usb_log,) if p is not None], "--output")
@@ -49,18 +49,16 @@ def command(target: str, usb_log: Path | None, seconds: float, settle_s: float) 
         steps = calibration.measure(
             recorder, seconds=seconds, settle_s=settle_s, progress=status.update
         )
-    if usb_log is not None:
-        source, scope = f"USB meter's log {usb_log.name}", "board"
-    else:
-        assert recorder.meter is not None  # or measure had failed
-        source, scope = recorder.meter.source, recorder.meter.scope
+    assert recorder.origin is not None  # or measure had failed
+    source = recorder.origin.source
     found = calibration.Calibration(
         schema=calibration.SCHEMA,
-        board=environment.board() or host.cpu_model() or "unknown",
+        board=environment.board() or host.cpu_model() or calibration.UNKNOWN,
+        cpu=host.cpu_model(),
         cores=host.usable_cpus(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         meter=source,
-        scope=scope,  # type: ignore[arg-type]  # board or package
+        scope=recorder.origin.scope,
         steps=tuple(steps),
         **calibration.fit(steps),
     )
