@@ -82,6 +82,16 @@ class Table:
         at, count = found
         return struct.unpack(f"<{count}f", self._slice(at, 4 * count))
 
+    def ints(self, field: int, most: int) -> tuple[int, ...]:
+        """Read a vector of int32 with at most `most` items."""
+        found = self._vector(field)
+        if found is None:
+            return ()
+        at, count = found
+        if count > most:
+            raise ValueError(f"a vector of {count} numbers")
+        return struct.unpack(f"<{count}i", self._slice(at, 4 * count))
+
     def _place(self, field: int) -> int | None:
         offset = self._fields[field] if field < len(self._fields) else 0
         return self._at + offset if offset else None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgecv.bench.calibration import Calibration
     from edgecv.bench.cell import Cell, Settings
     from edgecv.bench.energy import BoardPower
-    from edgecv.bench.report import Failure, Result
+    from edgecv.bench.report import Failure, Result, Work
 
 SCENARIOS = (*plugins.names("bench.scenarios"), "cold")
 
@@ -300,6 +300,7 @@ def _measure(
 
     screen = output.console(stderr=True)
     results, failures = [], []
+    counted: dict[tuple[str, str], Work] = {}
     for number, cell in enumerate(cells, 1):
         starts = settings.cold_starts
         if usual_starts and cell.scenario == "cold":
@@ -314,6 +315,7 @@ def _measure(
                     board=board,
                     calibration=calibration,
                     usb_log=usb_log,
+                    counted=counted,
                     progress=partial(_tell, status, title, progress_lines),
                 )
         except KeyboardInterrupt:
