@@ -46,7 +46,7 @@ class Operation(Record, kw_only=True):
         outputs: the same.
         macs: multiply-accumulates; None where they cannot be told.
         role: ``elementwise`` where each value follows from those at the same place; ``view`` where
-            nothing is computed: reshapes, and dequantizing, which engines do as they read.
+            nothing is computed, such as a reshape.
         why: of `macs` that are not told.
     """
 

@@ -110,8 +110,10 @@ def integers(values: list[int | memoryview]) -> list[int]:
     """Read a repeated int64, packed or one by one.
 
     Raises:
-        ValueError: it is cut short, or long beyond reason.
+        ValueError: it is cut short, or longer than any shape.
     """
+    if not _few(values):
+        raise ValueError("more numbers than a shape has")
     found: list[int] = []
     for value in values:
         if isinstance(value, int):
@@ -121,11 +123,12 @@ def integers(values: list[int | memoryview]) -> list[int]:
         while at < len(value):
             number, at = wire.read_varint(value, at)
             found.append(number)
-            if len(found) > FEW:
-                raise ValueError("more numbers than a shape has")
-    if len(found) > FEW:
-        raise ValueError("more numbers than a shape has")
     return [(number & _UNSIGNED) - (number >> 63 & 1) * (_UNSIGNED + 1) for number in found]
+
+
+def _few(values: list[int | memoryview]) -> bool:
+    """Tell whether these are no more than the numbers of a shape; ten bytes hold the largest."""
+    return sum(10 if isinstance(value, int) else len(value) for value in values) <= 10 * FEW
 
 
 class _Reader(wire.Wire):
@@ -182,11 +185,11 @@ class _Reader(wire.Wire):
         )
 
     def attribute(self, data: memoryview) -> tuple[str, Any]:
-        """Read a name with an int, float, text, tensor, or a list of ints or floats."""
+        """Read a name with an int, float, text, tensor, or a short list of ints or floats."""
         name = ""
         content: Any = None
         ints: list[int | memoryview] = []
-        floats = b""
+        floats: list[memoryview] = []
         for number, value in self.fields(data):
             if number == _ATTRIBUTE_INTS:
                 ints.append(value)
@@ -199,14 +202,17 @@ class _Reader(wire.Wire):
             elif number == _ATTRIBUTE_FLOAT and len(value) == 4:
                 (content,) = struct.unpack("<f", value)
             elif number == _ATTRIBUTE_FLOATS:
-                floats += bytes(value[: 4 * FEW])
+                floats.append(value)
             elif number == _ATTRIBUTE_STRING:
                 content = wire.read_text(value)
             elif number == wire.ATTRIBUTE_TENSOR:
                 content = self.tensor(value)[1]
-        if floats:
-            content = list(struct.unpack(f"<{len(floats) // 4}f", floats[: len(floats) // 4 * 4]))
-        return name, integers(ints) if ints else content
+        if ints:
+            content = integers(ints) if _few(ints) else None
+        size = sum(map(len, floats))
+        if floats and size <= 4 * FEW and size % 4 == 0:
+            content = list(struct.unpack(f"<{size // 4}f", b"".join(floats)))
+        return name, content
 
     def tensor(self, data: memoryview) -> tuple[str, Constant]:
         kind, name = 0, ""
@@ -228,8 +234,8 @@ class _Reader(wire.Wire):
             raise ValueError(f"a tensor of type {kind}")
         stored = size_bytes(shape, BITS[kind])
         few = kind in DTYPES and math.prod(shape) <= FEW
-        value = _values(kind, shape, parts) if few else None
-        return name, Constant(shape=shape, type=kind, stored=stored, value=value)
+        read = _values(kind, shape, parts) if few else None
+        return name, Constant(shape=shape, type=kind, stored=stored, value=read)
 
     def value_info(self, data: memoryview) -> tuple[str, Declared]:
         entry = dict(self.views(data))
@@ -254,9 +260,10 @@ def _values(kind: int, shape: Shape, parts: dict[int, list[int | memoryview]]) -
     """Read the values of a small tensor; None where they are elsewhere or do not fit the shape."""
     dtype = np.dtype(DTYPES[kind])
     if _TENSOR_INT64 in parts or _TENSOR_INT32 in parts:
-        if dtype.kind == "f":
+        given = parts.get(_TENSOR_INT64, parts.get(_TENSOR_INT32, []))
+        if dtype.kind == "f" or not _few(given):
             return None
-        numbers = integers(parts.get(_TENSOR_INT64, parts.get(_TENSOR_INT32, [])))
+        numbers = integers(given)
         values = np.array(numbers, np.int64).astype(dtype)
     else:
         fields = [value for one in parts.values() for value in one if isinstance(value, memoryview)]

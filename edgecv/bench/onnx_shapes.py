@@ -27,12 +27,11 @@ from edgecv.bench.onnx_windows import (
 
 Rule = Callable[[Call], "Shape | list[Shape]"]
 
-VIEWS = {
-    "DequantizeLinear", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze",
-}  # fmt: skip
+VIEWS = {"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 UNARY = {
     "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BatchNormalization", "BitwiseNot",
-    "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Elu", "Erf", "Exp", "Floor", "Gelu",
+    "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "DequantizeLinear", "Elu", "Erf",
+    "Exp", "Floor", "Gelu",
     "HardSigmoid", "HardSwish", "IsInf", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "PRelu",
     "QLinearLeakyRelu", "QLinearSigmoid", "QuantizeLinear", "QuickGelu", "Reciprocal", "Relu",
     "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
@@ -45,7 +44,7 @@ _PAIRED = {
 }  # fmt: skip
 ELEMENTWISE = UNARY | _PAIRED | {"QLinearAdd", "QLinearMul"}
 _LIKE_THE_FIRST = {
-    "CumSum", "DequantizeLinear", "EyeLike", "GroupNormalization", "Hardmax", "Identity",
+    "CumSum", "EyeLike", "GroupNormalization", "Hardmax", "Identity",
     "InstanceNormalization", "LRN", "LogSoftmax", "LpNormalization", "MeanVarianceNormalization",
     "RMSNormalization", "ReverseSequence", "Scatter", "ScatterElements", "ScatterND", "Softmax",
     "Trilu",

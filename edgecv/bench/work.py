@@ -9,8 +9,9 @@ For one image (a free batch is 1):
 - ``bytes_moved``: constants as the file stores them, read once; network inputs read once, outputs
   written once; each other tensor written once and read once, however many read it, in the type the
   graph gives it. A tensor that only element-wise operations read is not moved: they run where it is
-  made. Neither are reshapes. Dequantizing is done while reading, so what is moved between
-  QuantizeLinear and DequantizeLinear, or behind a FakeQuantize of up to 256 levels, is integers.
+  made. Neither are reshapes. What makes a tensor wider, such as dequantizing, is done while it is
+  read: between QuantizeLinear and DequantizeLinear, or behind a FakeQuantize of up to 256 levels,
+  integers are moved.
   Left out: what caches save, and what an engine adds by padding, reordering, reading again, or by
   working in another precision than the file's.
 
@@ -29,6 +30,7 @@ from edgecv.errors import EdgecvError
 from edgecv.types import ModelSource
 
 INSTRUCTIONS = "counted under emulation only: scripts/arm64 count"
+_LONGEST = 300
 _COUNTS = ("macs", "bytes_moved")
 
 
@@ -71,6 +73,10 @@ def count(graph: Graph) -> Work:
     """Count the work of a graph; see this module."""
     needed = _needed(graph)
     fixed = {name for name, tensor in graph.tensors.items() if tensor.stored is not None}
+    there = fixed.union(graph.inputs, *(one.outputs for one in needed))
+    lost = next((name for name in graph.outputs if name not in there), None)
+    if lost is not None:
+        return _untold(f"nothing makes the output {lost}")
     used = fixed.intersection(name for one in needed for name in one.inputs)
     stored = sum(graph.tensors[name].stored or 0 for name in used)
     computed = []
@@ -85,16 +91,23 @@ def count(graph: Graph) -> Work:
     try:
         found["macs"] = _macs(computed)
     except Untold as reason:
-        missing["macs"] = str(reason)
+        missing["macs"] = _shortened(reason)
     try:
         found["bytes_moved"] = bounded(stored + _Memory(graph, fixed).moved(computed))
     except Untold as reason:
-        missing["bytes_moved"] = str(reason)
+        missing["bytes_moved"] = _shortened(reason)
     return Work(**found, missing=missing)
 
 
 def _untold(why: str) -> Work:
-    return Work(missing={**dict.fromkeys(_COUNTS, why), "instructions": INSTRUCTIONS})
+    said = dict.fromkeys(_COUNTS, _shortened(why))
+    return Work(missing={**said, "instructions": INSTRUCTIONS})
+
+
+def _shortened(why: object) -> str:
+    """Keep names out of a report that are long as only a damaged file's are."""
+    said = str(why)
+    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ..."
 
 
 def _needed(graph: Graph) -> list[Operation]:
@@ -137,31 +150,47 @@ class _Memory:
         """
         # A view and what it views are one piece of memory, named after what was made first.
         home: dict[str, str] = {}
-        touched, read, made = set(), set(), []
+        touched: set[str] = set()
+        read: set[str] = set()
+        made: list[str] = []
         for one in computed:
             varying = [name for name in one.inputs if name not in self._fixed]
             touched.update(home.get(name, name) for name in varying)
-            if varying and self._is_view(one, varying[0]):
-                home[one.outputs[0]] = home.get(varying[0], varying[0])
+            if one.role == "elementwise":
+                largest = max(map(self._size, one.outputs))
+                here = [name for name in varying if self._size(name) == largest]
+            else:
+                here = varying
+            if here and self._is_view(one, len(varying), home.get(here[0], here[0])):
+                home[one.outputs[0]] = home.get(here[0], here[0])
                 continue
             made += one.outputs
-            if one.role != "plain":
-                largest = max(map(self._size, one.outputs))
-                varying = [name for name in varying if self._size(name) != largest]
-            read.update(home.get(name, name) for name in varying)
+            read.update(
+                home.get(name, name)
+                for name in varying
+                if one.role != "elementwise" or name not in here
+            )
         written = {home.get(name, name) for name in self._outputs}
         total = sum(self._bytes(name) for name in set(self._inputs) & touched)
         for name in made:
-            times = (name in read) + (name in read or name in written)
-            total += times * self._bytes(name) if times else 0
+            if name in read:
+                total += 2 * self._bytes(name)
+            elif name in written:
+                total += self._bytes(name)
         return total
 
-    def _is_view(self, one: Operation, of: str) -> bool:
-        """Tell whether nothing is written; what is handed out in a type of its own is."""
-        if one.role != "view":
+    def _is_view(self, one: Operation, varying: int, of: str) -> bool:
+        """Tell whether nothing is written: readers reshape, or widen, what is there.
+
+        What is handed out in a type of its own is written.
+        """
+        bits, before = self._tensors[one.outputs[0]].bits, self._tensors[of].bits
+        if one.outputs[0] in self._outputs and bits != before:
             return False
-        (out,) = one.outputs
-        return out not in self._outputs or self._tensors[out].bits == self._tensors[of].bits
+        widens = bits is not None and before is not None and before < bits
+        return one.role == "view" or (
+            one.role == "elementwise" and varying == len(one.outputs) == 1 and widens
+        )
 
     def _size(self, name: str) -> int:
         tensor = self._tensors[name]

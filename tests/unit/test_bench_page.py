@@ -186,7 +186,7 @@ def test_markdown_has_reasons_as_footnotes() -> None:
     assert f"{words.WORK}:" in lines
     said = "540 million MACs; 21.5 million bytes moved; no instructions: no counter here"
     told = [line for line in lines if line.endswith(said)]
-    assert len(told) == len(set(told)) == 5  # pairs of variant and engine
+    assert len(told) == len(set(told)) == 6  # pairs of variant and engine
     assert f"- int8 · openvino: {said}" in told
     hostile = tables.to_markdown(bench_reports.hostile(), compare(*[bench_reports.hostile()] * 2))
     assert "<script>" not in hostile

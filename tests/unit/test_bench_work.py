@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -14,6 +15,7 @@ from edgecv.bench.report import Work
 from edgecv.hints import Hints
 from edgecv.packing import pack
 from edgecv.types import ModelSource
+from tests import models
 from tests.contract import tiny_models
 
 FLOAT = TensorProto.FLOAT
@@ -218,6 +220,45 @@ def test_free_axes() -> None:
     assert count(graph(nodes, ["n", 3, "h", 6], constants), (5, 6)).macs is None
 
 
+def test_free_axes_of_tflite(tmp_path: Path) -> None:
+    """What stands in the file for a free side is 1, which nobody means to run."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    path = tiny_models.tflite_file(tmp_path / "m.tflite", batch_free=True)
+    assert count(ModelSource.from_paths(path)).macs == 8 * 8 * 4 * 27
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.name == b"x":
+            tensor.shapeSignature = [-1, -1, 8, 3]
+    builder = flatbuffers.Builder(4096)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    found = count(ModelSource({"m.tflite": memoryview(bytes(builder.Output()))}))
+    assert (found.macs, found.bytes_moved) == (None, None)
+    assert found.missing["bytes_moved"] == "input x leaves its size free"
+
+
+def test_operators_of_tflite_have_the_numbers_of_its_schema() -> None:
+    from ai_edge_litert.schema_py_generated import BuiltinOperator as Operator
+
+    from edgecv.bench.graphs import tflite
+
+    numbers = {n: getattr(Operator, n) for n in vars(Operator) if n.isupper()}
+    names = {number: name for name, number in numbers.items()}
+    assert {names[n] for n in tflite._VIEWS} == {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
+    assert {n: names[n] for n in tflite._UNCOUNTED} == tflite._UNCOUNTED
+    multiplying = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV",
+                   "BATCH_MATMUL", "CONV_3D", "CUSTOM"}  # fmt: skip
+    here = {tflite._CONV_2D, tflite._DEPTHWISE, tflite._FULLY_CONNECTED, tflite._TRANSPOSE_CONV,
+            tflite._BATCH_MATMUL, tflite._CONV_3D, tflite._CUSTOM}  # fmt: skip
+    assert {names[n] for n in here} == multiplying
+    # One by one, what is taken for element-wise; nothing that joins, reduces or moves values.
+    joined = ("POOL", "CONCAT", "REDUCE", "MEAN", "SUM", "SOFTMAX", "GATHER", "PAD", "SLICE",
+              "TRANSPOSE", "RESIZE", "SPLIT", "PACK", "ARG", "TOPK", "TILE", "NORM")  # fmt: skip
+    elementwise = {names[n] for n in tflite._ELEMENTWISE}
+    assert not [name for name in elementwise if any(word in name for word in joined)]
+    assert {"ADD", "MUL", "LOGISTIC", "RELU6", "QUANTIZE", "DEQUANTIZE", "HARD_SWISH"} < elementwise
+
+
 @pytest.mark.parametrize("name", ["If", "Loop", "LSTM", "Einsum", "Attention", "DeformConv"])
 def test_part_of_a_sum_is_no_sum(name: str) -> None:
     nodes = [node("Conv", "x w", "c"), node(name, "c", "d"), node("Conv", "d v")]
@@ -254,7 +295,8 @@ def test_cycles_and_missing_tensors_have_reasons() -> None:
     found = count(graph(ring, [1, 3, 4, 4], weights))
     assert found.missing["macs"] == "Conv: nothing before Conv makes b"
     nothing = count(graph([node("Relu", "x", "z")], [1, 3, 4, 4]))
-    assert "nothing makes y" in nothing.missing["bytes_moved"]
+    assert set(nothing.missing) == {"macs", "bytes_moved", "instructions"}
+    assert nothing.missing["macs"] == "nothing makes the output y"
 
 
 def test_sizes_beyond_reason_are_reasons() -> None:
@@ -271,15 +313,19 @@ def test_sizes_beyond_reason_are_reasons() -> None:
 
 def test_a_bundle_and_a_bare_file(tmp_path: Path) -> None:
     path = tiny_models.onnx_file(tmp_path / "m.onnx", size="side")
-    hints = Hints(head="yolo", labels=("a",), size_hw=(8, 8))
     assert work.of_model(path, "m.onnx", "onnxruntime").macs is None
     assert work.of_model(path, "m.onnx", "onnxruntime", (8, 8)).macs == 8 * 8 * 4 * 27
     lost = work.of_model(tmp_path / "gone.onnx", "gone.onnx", "onnxruntime")
     assert "no such file" in lost.missing["macs"]
-    model = tiny_models.onnx_file(tmp_path / "fixed.onnx")
-    bundle = pack([model], tmp_path / "m.edgecv", hints=hints, golden=[], trusted=True)
-    assert work.of_model(bundle, "onnxruntime-fp32", "onnxruntime").macs == 8 * 8 * 4 * 27
-    assert work.of_model(bundle, "nope", "onnxruntime").macs is None
+    bundle = pack(
+        [models.onnx_classifier(tmp_path / "c.onnx", batch="n")],
+        tmp_path / "c.edgecv",
+        hints=Hints(head="softmax", labels=models.LABELS),
+        golden=[],
+        trusted=True,
+    )
+    assert work.of_model(bundle, "onnxruntime-fp32", "onnxruntime").macs == 3 * 3
+    assert "nope" in work.of_model(bundle, "nope", "onnxruntime").missing["macs"]
 
 
 def test_a_file_of_no_known_format_has_a_reason(tmp_path: Path) -> None:

@@ -221,11 +221,11 @@ def _constant(node: Node) -> Constant | None:
     """Read a Constant; None for one in a form that holds no numbers."""
     for name, kind in (("value_int", INT64), ("value_ints", INT64), ("value_float", FLOAT),
                        ("value_floats", FLOAT)):  # fmt: skip
-        if name in node.attributes:
-            value = np.array(node.attributes[name] or 0, onnx_nodes.DTYPES[kind])
+        if node.attributes.get(name) is not None:
+            value = np.array(node.attributes[name], onnx_nodes.DTYPES[kind])
             return Constant(shape=value.shape, type=kind, stored=value.nbytes, value=value)
-    value = node.attributes.get("value")
-    return value if isinstance(value, Constant) else None
+    tensor = node.attributes.get("value")
+    return tensor if isinstance(tensor, Constant) else None
 
 
 def _fold(call: Call, shapes: list[Shape | None]) -> list[Array | None]:

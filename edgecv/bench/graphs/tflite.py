@@ -37,11 +37,11 @@ _BITS = {
     16: 16, 17: 4, 18: 16,
 }  # fmt: skip
 # BuiltinOperator.
-_CONV_2D, _DEPTHWISE, _FULLY_CONNECTED, _DEQUANTIZE = 3, 4, 9, 6
+_CONV_2D, _DEPTHWISE, _FULLY_CONNECTED = 3, 4, 9
 _TRANSPOSE_CONV, _BATCH_MATMUL, _CONV_3D, _CUSTOM = 67, 126, 132, 32
-_VIEWS = {_DEQUANTIZE, 22, 43, 70}  # RESHAPE, SQUEEZE, EXPAND_DIMS
+_VIEWS = {22, 43, 70}  # RESHAPE, SQUEEZE, EXPAND_DIMS
 _ELEMENTWISE = {
-    0, 8, 14, 18, 19, 20, 21, 28, 41, 42, 47, 53, 54, 55, 57, 58, 59, 61, 62, 63, 64, 66, 71, 72,
+    0, 6, 8, 14, 18, 19, 20, 21, 28, 41, 42, 47, 53, 54, 55, 57, 58, 59, 61, 62, 63, 64, 66, 71, 72,
     73, 75, 76, 78, 84, 86, 87, 90, 92, 95, 98, 99, 101, 104, 108, 111, 114, 116, 117, 123, 150,
     152, 156, 158,
 }  # fmt: skip
@@ -56,7 +56,7 @@ _LAST_KNOWN = 161
 # The operators of others that multiply no matrices.
 _CUSTOM_WITHOUT_MACS = {"TFLite_Detection_PostProcess"}
 
-_MOST_AXES, _MOST_NAMES, _MOST_EDGES = 16, 4096, 1_000_000
+_MOST_AXES, _MOST_NAMES, _MOST_EDGES, _MOST_LETTERS = 16, 4096, 1_000_000, 200
 
 
 class _Code(NamedTuple):
@@ -93,7 +93,7 @@ class _Reader:
         self.codes = [
             _Code(
                 int(max(code.scalar(_CODE_OLD, "b"), code.scalar(_CODE_BUILTIN, "i"))),
-                code.text(_CODE_CUSTOM),
+                _label(code, _CODE_CUSTOM),
             )
             for code in model.tables(_MODEL_CODES)
         ]
@@ -111,14 +111,14 @@ class _Reader:
         free_batch = any(_free_axes(tables[int(name)]) == [0] for name in inputs)
         shared: set[int] = set()
         self.tensors = [self.tensor(table, free_batch, shared) for table in tables]
-        for name in inputs:
-            if any(axis > 0 for axis in _free_axes(tables[int(name)])):
-                # What stands in the file behind them is of no size that anybody meant.
-                why = f"input {tables[int(name)].text(_TENSOR_NAME)} leaves its size free"
-                self.tensors = [
-                    t if t.stored is not None else t.replace(shape=None, why=why)
-                    for t in self.tensors
-                ]
+        free = (int(n) for n in inputs if max(_free_axes(tables[int(n)]), default=0) > 0)
+        if (first := next(free, None)) is not None:
+            # What stands in the file behind it is of no size that anybody meant.
+            why = f"input {_label(tables[first], _TENSOR_NAME)} leaves its size free"
+            self.tensors = [
+                one if one.stored is not None else one.replace(shape=None, why=why)
+                for one in self.tensors
+            ]
         operations = [self.operation(table) for table in self.main.tables(_GRAPH_OPERATORS)]
         return Graph(
             tensors={str(i): tensor for i, tensor in enumerate(self.tensors)},
@@ -147,7 +147,7 @@ class _Reader:
             return Tensor(shape=shape, bits=bits, stored=bytes_here)
         free = _free_axes(table)
         if free and not (free == [0] and free_batch):
-            why = f"the size of {table.text(_TENSOR_NAME)} depends on what comes in"
+            why = f"the size of {_label(table, _TENSOR_NAME)} depends on what comes in"
             return Tensor(bits=bits, why=why)
         return Tensor(shape=shape, bits=bits)
 
@@ -204,6 +204,11 @@ class _Reader:
         if tensor.shape is None:
             raise Untold(tensor.why)
         return tensor.shape
+
+
+def _label(table: Table, field: int) -> str:
+    """Read the beginning of a name; a damaged file has them as long as itself."""
+    return str(table.data(field)[:_MOST_LETTERS], "utf-8", "replace")
 
 
 def _stored(buffer: Table) -> int:
