@@ -7,6 +7,7 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+import openvino
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -58,48 +59,162 @@ def count(source: ModelSource, size_hw: tuple[int, int] | None = None) -> Work:
     return work.of_source(source, size_hw)
 
 
-@pytest.mark.parametrize(
-    ("op", "x", "w", "attributes", "macs"),
-    [
-        # Output values times what each of them is a sum of.
-        ("Conv", [1, 3, 10, 12], (8, 3, 3, 3), {}, 8 * 10 * 8 * 27),
-        ("Conv", [2, 3, 10, 12], (8, 3, 3, 3), {"pads": [1] * 4}, 2 * 10 * 12 * 8 * 27),
-        (
-            "Conv", [1, 3, 10, 12], (8, 3, 3, 3), {"pads": [1] * 4, "strides": [2, 3]},
-            5 * 4 * 8 * 27,
-        ),
-        ("Conv", [1, 3, 10, 12], (8, 3, 3, 3), {"dilations": [2, 3]}, 6 * 6 * 8 * 27),
-        ("Conv", [1, 3, 10, 12], (8, 3, 3, 5), {"auto_pad": "SAME_UPPER"}, 10 * 12 * 8 * 45),
-        (
-            "Conv", [1, 3, 9, 9], (8, 3, 3, 3), {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
-            5 * 5 * 8 * 27,
-        ),
-        ("Conv", [1, 3, 10, 12], (8, 3, 3, 3), {"auto_pad": "VALID"}, 8 * 10 * 8 * 27),
-        ("Conv", [1, 8, 10, 12], (12, 2, 3, 3), {"group": 4, "pads": [1] * 4}, 120 * 12 * 2 * 9),
-        ("Conv", [1, 8, 10, 12], (8, 1, 3, 3), {"group": 8, "pads": [1] * 4}, 120 * 8 * 9),
-        ("Conv", [1, 4, 20], (6, 4, 5), {}, 16 * 6 * 20),
-        ("Conv", [1, 4, 5, 6, 7], (6, 4, 3, 3, 3), {}, 3 * 4 * 5 * 6 * 4 * 27),
-        # Input values times how often each of them is used.
-        ("ConvTranspose", [1, 4, 5, 6], (4, 7, 3, 3), {"strides": [2, 2]}, 5 * 6 * 4 * 7 * 9),
-        (
-            "ConvTranspose", [1, 4, 5, 6], (4, 3, 2, 2), {"group": 2, "strides": [2, 2]},
-            5 * 6 * 4 * 3 * 4,
-        ),
-        ("MatMul", [5, 7], (7, 11), {}, 5 * 7 * 11),
-        ("MatMul", [2, 3, 5, 7], (7, 11), {}, 6 * 5 * 7 * 11),
-        ("MatMul", [3, 5, 7], (2, 3, 7, 11), {}, 6 * 5 * 7 * 11),
-        ("MatMul", [7], (7, 11), {}, 7 * 11),
-        ("MatMul", [5, 7], (7,), {}, 5 * 7),
-        ("Gemm", [5, 7], (7, 11), {}, 5 * 7 * 11),
-        ("Gemm", [7, 5], (11, 7), {"transA": 1, "transB": 1}, 5 * 7 * 11),
-    ],
-)  # fmt: skip
+PRODUCTS: list[tuple[str, list[int], tuple[int, ...], dict[str, Any], int]] = [
+    # Output values times what each of them is a sum of.
+    ("Conv", [1, 3, 10, 12], (8, 3, 3, 3), {}, 8 * 10 * 8 * 27),
+    ("Conv", [2, 3, 10, 12], (8, 3, 3, 3), {"pads": [1] * 4}, 2 * 10 * 12 * 8 * 27),
+    (
+        "Conv", [1, 3, 10, 12], (8, 3, 3, 3), {"pads": [1] * 4, "strides": [2, 3]},
+        5 * 4 * 8 * 27,
+    ),
+    ("Conv", [1, 3, 10, 12], (8, 3, 3, 3), {"dilations": [2, 3]}, 6 * 6 * 8 * 27),
+    ("Conv", [1, 3, 10, 12], (8, 3, 3, 5), {"auto_pad": "SAME_UPPER"}, 10 * 12 * 8 * 45),
+    (
+        "Conv", [1, 3, 9, 9], (8, 3, 3, 3), {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
+        5 * 5 * 8 * 27,
+    ),
+    ("Conv", [1, 3, 10, 12], (8, 3, 3, 3), {"auto_pad": "VALID"}, 8 * 10 * 8 * 27),
+    ("Conv", [1, 8, 10, 12], (12, 2, 3, 3), {"group": 4, "pads": [1] * 4}, 120 * 12 * 2 * 9),
+    ("Conv", [1, 8, 10, 12], (8, 1, 3, 3), {"group": 8, "pads": [1] * 4}, 120 * 8 * 9),
+    ("Conv", [1, 4, 20], (6, 4, 5), {}, 16 * 6 * 20),
+    ("Conv", [1, 4, 5, 6, 7], (6, 4, 3, 3, 3), {}, 3 * 4 * 5 * 6 * 4 * 27),
+    # Input values times how often each of them is used.
+    ("ConvTranspose", [1, 4, 5, 6], (4, 7, 3, 3), {"strides": [2, 2]}, 5 * 6 * 4 * 7 * 9),
+    (
+        "ConvTranspose", [1, 4, 5, 6], (4, 3, 2, 2), {"group": 2, "strides": [2, 2]},
+        5 * 6 * 4 * 3 * 4,
+    ),
+    ("MatMul", [5, 7], (7, 11), {}, 5 * 7 * 11),
+    ("MatMul", [2, 3, 5, 7], (7, 11), {}, 6 * 5 * 7 * 11),
+    ("MatMul", [3, 5, 7], (2, 3, 7, 11), {}, 6 * 5 * 7 * 11),
+    ("MatMul", [7], (7, 11), {}, 7 * 11),
+    ("MatMul", [5, 7], (7,), {}, 5 * 7),
+    ("Gemm", [5, 7], (7, 11), {}, 5 * 7 * 11),
+    ("Gemm", [7, 5], (11, 7), {"transA": 1, "transB": 1}, 5 * 7 * 11),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "x", "w", "attributes", "macs"), PRODUCTS)
 def test_products(
     op: str, x: list[int], w: tuple[int, ...], attributes: dict[str, Any], macs: int
 ) -> None:
     found = count(graph([node(op, "x w", **attributes)], x, {"w": w}))
     assert found.macs == macs
     assert found.bytes_moved is not None
+
+
+@pytest.mark.parametrize(("op", "x", "w", "attributes", "macs"), PRODUCTS)
+def test_products_in_openvino(
+    op: str, x: list[int], w: tuple[int, ...], attributes: dict[str, Any], macs: int, tmp_path: Path
+) -> None:
+    made = graph([node(op, "x w", **attributes)], x, {"w": w})
+    (tmp_path / "m.onnx").write_bytes(made.main)  # type: ignore[arg-type]  # bytes, not a path
+    network = openvino.convert_model(tmp_path / "m.onnx")
+    openvino.save_model(network, tmp_path / "m.xml", compress_to_fp16=False)
+    found = count(ModelSource.from_paths(tmp_path / "m.xml"))
+    assert found.macs == macs
+    assert found.bytes_moved is not None
+
+
+def tflite(code: int, inputs: list[tuple[list[int], bool]], out: list[int], **said: Any) -> Work:
+    """Count a TFLite file of one operator; an input is a shape, and whether it is stored."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, main, operator = schema.ModelT(), schema.SubGraphT(), schema.OperatorT()
+    model.version, model.subgraphs, model.buffers = 3, [main], [schema.BufferT()]
+    model.operatorCodes = [schema.OperatorCodeT()]
+    model.operatorCodes[0].builtinCode = code
+    model.operatorCodes[0].deprecatedBuiltinCode = min(code, 127)
+    main.tensors, main.operators = [], [operator]
+    for shape, stored in [*inputs, (out, False)]:
+        tensor = schema.TensorT()
+        tensor.shape, tensor.type, tensor.buffer = shape, schema.TensorType.INT8, 0
+        if stored:
+            model.buffers.append(schema.BufferT())
+            model.buffers[-1].data = np.zeros(shape, np.uint8).reshape(-1)
+            tensor.buffer = len(model.buffers) - 1
+        main.tensors.append(tensor)
+    operator.opcodeIndex, operator.inputs = 0, list(range(len(inputs)))
+    operator.outputs = main.outputs = [len(inputs)]
+    main.inputs = [i for i, (_, stored) in enumerate(inputs) if not stored]
+    for name, value in said.items():
+        setattr(operator, name, value)
+    builder = flatbuffers.Builder(4096)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return count(ModelSource({"m.tflite": memoryview(bytes(builder.Output()))}))
+
+
+def test_products_in_tflite() -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    op = schema.BuiltinOperator
+    image, flat = ([1, 10, 12, 3], False), ([5, 7], False)
+    # Weights lie as (out, height, width, in), (1, height, width, channels), (out, in).
+    found = tflite(op.CONV_2D, [image, ([8, 3, 3, 3], True)], [1, 5, 4, 8])
+    assert (found.macs, found.bytes_moved) == (5 * 4 * 8 * 27, 8 * 27 + 10 * 12 * 3 + 5 * 4 * 8)
+    grouped = tflite(op.CONV_2D, [([1, 10, 12, 8], False), ([6, 3, 3, 2], True)], [1, 8, 10, 6])
+    assert grouped.macs == 8 * 10 * 6 * 2 * 9
+    depthwise = [([1, 10, 12, 8], False), ([1, 3, 3, 16], True)]
+    assert tflite(op.DEPTHWISE_CONV_2D, depthwise, [1, 8, 10, 16]).macs == 8 * 10 * 16 * 9
+    transposed = [([4], True), ([7, 3, 3, 4], True), ([1, 5, 6, 4], False)]
+    assert tflite(op.TRANSPOSE_CONV, transposed, [1, 11, 13, 7]).macs == 5 * 6 * 4 * 7 * 9
+    deep = [([1, 5, 6, 7, 4], False), ([3, 3, 3, 4, 6], True)]
+    assert tflite(op.CONV_3D, deep, [1, 3, 4, 5, 6]).macs == 3 * 4 * 5 * 6 * 4 * 27
+    assert tflite(op.FULLY_CONNECTED, [flat, ([11, 7], True)], [5, 11]).macs == 5 * 7 * 11
+    wide = ([1, 5, 1, 7], False)
+    assert tflite(op.FULLY_CONNECTED, [wide, ([11, 7], True)], [5, 11]).macs == 5 * 7 * 11
+    pair = [([2, 5, 7], False), ([2, 7, 11], False)]
+    assert tflite(op.BATCH_MATMUL, pair, [2, 5, 11]).macs == 2 * 5 * 7 * 11
+    turned = schema.BatchMatMulOptionsT()
+    turned.adjX = True
+    pair = [([2, 7, 5], False), ([2, 7, 11], False)]
+    found = tflite(
+        op.BATCH_MATMUL, pair, [2, 5, 11], builtinOptions=turned,
+        builtinOptionsType=schema.BuiltinOptions.BatchMatMulOptions,
+    )  # fmt: skip
+    assert found.macs == 2 * 5 * 7 * 11
+    assert tflite(op.LSTM, [flat], [5, 7]).missing["macs"] == "LSTM: its work is not counted"
+    assert tflite(op.WHILE, [flat], [5, 7]).macs is None
+    later = tflite(op.STABLEHLO_DOT_GENERAL, [flat], [5, 7])
+    assert later.missing["macs"].startswith(f"operator {op.STABLEHLO_DOT_GENERAL}: ")
+
+
+IR = """<net name="m" version="11"><layers>
+<layer id="0" name="x" type="Parameter" version="opset1"><output>
+<port id="0" precision="FP32"><dim>2</dim><dim>{size}</dim></port></output></layer>
+<layer id="1" name="a" type="{kind}" version="{version}"><input>
+<port id="0"><dim>2</dim><dim>3</dim></port><port id="1"><dim>2</dim><dim>3</dim></port></input>
+<output><port id="2" precision="FP32"><dim>2</dim><dim>{size}</dim></port></output></layer>
+<layer id="2" name="y" type="Result" version="opset1"><input>
+<port id="0"><dim>2</dim><dim>3</dim></port></input></layer></layers><edges>
+<edge from-layer="0" from-port="0" to-layer="1" to-port="0"/>
+<edge from-layer="{other}" to-layer="1" to-port="1"/>
+<edge from-layer="1" from-port="2" to-layer="2" to-port="0"/></edges></net>"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"kind": "LSTMCell"}, "LSTMCell: its work is not counted"),
+        ({"version": "extension"}, "Add: an operator of extension"),
+        ({"version": "opset99"}, "Add: an operator of opset99"),
+        ({"kind": "MatMul", "size": "-1"}, "MatMul: the file leaves the size of x free"),
+        ({"other": '1" from-port="2'}, "the graph has a cycle"),
+        ({"other": '7" from-port="2'}, "an edge from 7:2, which does not exist"),
+        ({"size": "9" * 40}, "expected a number"),
+        ({"other": '0" from-port="0"/><!DOCTYPE x><edge a="'}, "a document type"),
+    ],
+)
+def test_openvino_files_that_do_not_tell(changes: dict[str, str], reason: str | None) -> None:
+    usual = {"kind": "Add", "version": "opset1", "size": "3", "other": '0" from-port="0'}
+    text = IR.format(**usual | changes)
+    found = count(ModelSource({"m.xml": memoryview(text.encode())}))
+    if reason is None:
+        assert (found.macs, found.bytes_moved) == (0, 4 * (6 + 6))
+    else:
+        assert found.macs is None
+        assert reason in found.missing["macs"]
 
 
 def test_integer_products() -> None:
