@@ -25,7 +25,7 @@ class Table:
         size = self._read("<H", vtable)
         if size < 4 or size % 2:
             raise ValueError(f"a vtable of {size} bytes")
-        self._fields = [self._read("<H", vtable + i) for i in range(4, size, 2)]
+        self._fields = self._slice(vtable, size)[4:]
 
     @classmethod
     def root(cls, data: memoryview | bytes, identifier: bytes | None = None) -> Table:
@@ -82,8 +82,20 @@ class Table:
         at, count = found
         return struct.unpack(f"<{count}f", self._slice(at, 4 * count))
 
+    def ints(self, field: int, most: int) -> tuple[int, ...]:
+        """Read a vector of int32 with at most `most` items."""
+        found = self._vector(field)
+        if found is None:
+            return ()
+        at, count = found
+        if count > most:
+            raise ValueError(f"a vector of {count} numbers")
+        return struct.unpack(f"<{count}i", self._slice(at, 4 * count))
+
     def _place(self, field: int) -> int | None:
-        offset = self._fields[field] if field < len(self._fields) else 0
+        # Read where it is asked for: many tables may share a vtable as long as the file.
+        pair = self._fields[2 * field : 2 * field + 2]
+        offset = int.from_bytes(pair, "little")
         return self._at + offset if offset else None
 
     def _vector(self, field: int) -> tuple[int, int] | None:

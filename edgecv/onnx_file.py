@@ -16,19 +16,19 @@ from edgecv.errors import ModelLoadError
 from edgecv.types import Precision
 
 # Field numbers of onnx.proto3.
-_MODEL_IR, _MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTIONS = 1, 7, 8, 25
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 11, 12, 15
-_VALUE_NAME = 1
-_NODE_INPUT, _NODE_OUTPUT, _NODE_OP, _NODE_ATTRIBUTE = 1, 2, 4, 5
-_FUNCTION_NODE = 7
-_ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH = 1, 3, 5, 6
-_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = 10, 11, (22, 23)
-_TENSOR_TYPE, _TENSOR_NAME, _TENSOR_EXTERNAL = 2, 8, 13
+MODEL_IR, MODEL_GRAPH, MODEL_OPSET, MODEL_FUNCTIONS = 1, 7, 8, 25
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_SPARSE = 1, 5, 11, 12, 15
+VALUE_NAME = 1
+NODE_INPUT, NODE_OUTPUT, NODE_OP, NODE_ATTRIBUTE = 1, 2, 4, 5
+FUNCTION_NODE = 7
+ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH = 1, 3, 5, 6
+ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS, ATTRIBUTE_SPARSE = 10, 11, (22, 23)
+TENSOR_TYPE, TENSOR_NAME, TENSOR_EXTERNAL = 2, 8, 13
 # float, int32, int64, raw, double and uint64 data: one of them holds the values.
-_TENSOR_DATA = (4, 5, 7, 9, 10, 11)
-_SPARSE_TENSORS = (1, 2)
-_ENTRY_KEY, _ENTRY_VALUE = 1, 2
-_OPSET_DOMAIN, _OPSET_VERSION = 1, 2
+TENSOR_DATA = (4, 5, 7, 9, 10, 11)
+SPARSE_TENSORS = (1, 2)
+ENTRY_KEY, ENTRY_VALUE = 1, 2
+OPSET_DOMAIN, OPSET_VERSION = 1, 2
 
 _FLOAT_TYPES: dict[int, Precision] = {1: "fp32", 10: "fp16", 16: "bf16"}
 # Products of integers; DynamicQuantizeLinear feeds the second and third of them.
@@ -109,23 +109,19 @@ def read(source: Path | memoryview, name: str = "ONNX file") -> OnnxFile:
     return found
 
 
-def _text(value: int | memoryview) -> str:
+def read_text(value: int | memoryview) -> str:
     """Decode a string; names need not be UTF-8 in a file that a fuzzer made."""
     return str(value, "utf-8", "backslashreplace") if isinstance(value, memoryview) else ""
 
 
-class _Walk:
-    """One pass over a file."""
+class Wire:
+    """Reads the fields of messages, of one file no more than _MAX_FIELDS."""
 
-    def __init__(self, data: memoryview) -> None:
-        self.data = data
-        self.found = OnnxFile()
-        self.nodes: list[_Node] = []
-        self.types: dict[str, int] = {}
+    def __init__(self) -> None:
         self.fields_left = _MAX_FIELDS
 
     def fields(self, data: memoryview) -> list[tuple[int, int | memoryview]]:
-        """List (field number, value): an int for varints, a view for whatever has a length.
+        """List (field number, value): an int for varints, a view of the bytes for all others.
 
         The inner loop of everything here, hence the code of `read_varint` for numbers of one byte.
         """
@@ -156,30 +152,40 @@ class _Walk:
             start, at = at, at + size
             if at > end:
                 raise ValueError("a field reaches beyond the end")
-            if kind == 2:
-                found.append((tag >> 3, data[start:at]))
+            found.append((tag >> 3, data[start:at]))
         self.fields_left = left
         return found
 
     def views(self, data: memoryview) -> list[tuple[int, memoryview]]:
-        """List the fields that have a length."""
+        """List the fields that are no varints."""
         return [(n, value) for n, value in self.fields(data) if isinstance(value, memoryview)]
+
+
+class _Walk(Wire):
+    """One pass over a file."""
+
+    def __init__(self, data: memoryview) -> None:
+        super().__init__()
+        self.data = data
+        self.found = OnnxFile()
+        self.nodes: list[_Node] = []
+        self.types: dict[str, int] = {}
 
     def model(self) -> OnnxFile:
         for number, value in self.fields(self.data):
             if isinstance(value, int):
-                if number == _MODEL_IR:
+                if number == MODEL_IR:
                     self.found.ir_version = value
-            elif number == _MODEL_GRAPH:
+            elif number == MODEL_GRAPH:
                 self.graph(value, 0)
-            elif number == _MODEL_OPSET:
+            elif number == MODEL_OPSET:
                 entry = dict(self.fields(value))
-                version = entry.get(_OPSET_VERSION, 0)
+                version = entry.get(OPSET_VERSION, 0)
                 if isinstance(version, int):
-                    self.found.opsets[_text(entry.get(_OPSET_DOMAIN, 0))] = version
-            elif number == _MODEL_FUNCTIONS:
+                    self.found.opsets[read_text(entry.get(OPSET_DOMAIN, 0))] = version
+            elif number == MODEL_FUNCTIONS:
                 for inner, content in self.views(value):
-                    if inner == _FUNCTION_NODE:
+                    if inner == FUNCTION_NODE:
                         self.node(content, 1)
         self.found.ops.update(node.op for node in self.nodes)
         self.count_layers()
@@ -189,27 +195,29 @@ class _Walk:
         if depth > _MAX_DEPTH:
             raise ValueError("graphs are nested too deeply")
         for number, value in self.views(data):
-            if number == _GRAPH_NODE:
+            if number == GRAPH_NODE:
                 self.node(value, depth)
-            elif number == _GRAPH_INITIALIZER:
+            elif number == GRAPH_INITIALIZER:
                 self.tensor(value)
-            elif number == _GRAPH_SPARSE:
+            elif number == GRAPH_SPARSE:
                 self.sparse(value)
-            elif depth == 0 and number in (_GRAPH_INPUT, _GRAPH_OUTPUT):
-                names = self.found.inputs if number == _GRAPH_INPUT else self.found.outputs
-                names += [_text(text) for inner, text in self.views(value) if inner == _VALUE_NAME]
+            elif depth == 0 and number in (GRAPH_INPUT, GRAPH_OUTPUT):
+                names = self.found.inputs if number == GRAPH_INPUT else self.found.outputs
+                names += [
+                    read_text(name) for inner, name in self.views(value) if inner == VALUE_NAME
+                ]
 
     def node(self, data: memoryview, depth: int) -> None:
         node = _Node()
         made: list[int] = []
         for number, value in self.views(data):
-            if number == _NODE_INPUT:
-                node.inputs.append(_text(value))
-            elif number == _NODE_OUTPUT:
-                node.outputs.append(_text(value))
-            elif number == _NODE_OP:
-                node.op = _text(value)
-            elif number == _NODE_ATTRIBUTE:
+            if number == NODE_INPUT:
+                node.inputs.append(read_text(value))
+            elif number == NODE_OUTPUT:
+                node.outputs.append(read_text(value))
+            elif number == NODE_OP:
+                node.op = read_text(value)
+            elif number == NODE_ATTRIBUTE:
                 made += self.attribute(value, depth)
         # Constant and Cast say what they make; other nodes' attributes say nothing about outputs.
         if made and node.op in ("Constant", "Cast"):
@@ -222,20 +230,20 @@ class _Walk:
         name, integer = "", 0
         for number, value in self.fields(data):
             if isinstance(value, int):
-                integer = value if number == _ATTRIBUTE_INT else integer
-            elif number == _ATTRIBUTE_NAME:
-                name = _text(value)
-            elif number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
+                integer = value if number == ATTRIBUTE_INT else integer
+            elif number == ATTRIBUTE_NAME:
+                name = read_text(value)
+            elif number in (ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS):
                 types.append(self.tensor(value))
-            elif number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+            elif number in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
                 self.graph(value, depth + 1)
-            elif number in _ATTRIBUTE_SPARSE:
+            elif number in ATTRIBUTE_SPARSE:
                 self.sparse(value)
         return [integer] if name == "to" else types
 
     def sparse(self, data: memoryview) -> None:
         for number, value in self.views(data):
-            if number in _SPARSE_TENSORS:
+            if number in SPARSE_TENSORS:
                 self.tensor(value)
 
     def tensor(self, data: memoryview) -> int:
@@ -243,15 +251,15 @@ class _Walk:
         kind, name = 0, ""
         for number, value in self.fields(data):
             if isinstance(value, int):
-                kind = value if number == _TENSOR_TYPE else kind
-            elif number == _TENSOR_NAME:
-                name = _text(value)
-            elif number in _TENSOR_DATA:
+                kind = value if number == TENSOR_TYPE else kind
+            elif number == TENSOR_NAME:
+                name = read_text(value)
+            elif number in TENSOR_DATA:
                 self.found.weights_bytes += len(value)
-            elif number == _TENSOR_EXTERNAL:
+            elif number == TENSOR_EXTERNAL:
                 entry = dict(self.fields(value))
-                location = _text(entry.get(_ENTRY_VALUE, 0))
-                if _text(entry.get(_ENTRY_KEY, 0)) == "location":
+                location = read_text(entry.get(ENTRY_VALUE, 0))
+                if read_text(entry.get(ENTRY_KEY, 0)) == "location":
                     self.found.external.append(location)
         self.types[name] = kind
         return kind

@@ -149,13 +149,13 @@ def result(
             idle_w=2.7,
             formula="gross: mean power x time / inferences; marginal: without idle power",
             scope="board",
-            work=Work(macs=540_000_000),
+            work=WORK,
         )
         if joules is not None
         else Energy(
             tier=5,
             source="counts of the graph",
-            work=Work(macs=540_000_000, missing={"instructions": "no counter here"}),
+            work=WORK,
             missing={"gross_j": "no meter and no counter", "marginal_j": "no meter and no counter"},
         ),
         "accuracy": {} if accuracy is None else {"map": accuracy},
@@ -186,6 +186,7 @@ def report(*results: Result, **other: Any) -> Report:
     return Report(**said | other)
 
 
+WORK = Work(macs=540_000_000, bytes_moved=21_500_000, missing={"instructions": "no counter here"})
 THROTTLED = Reason(
     code="throttled",
     status="invalid",

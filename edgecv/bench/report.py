@@ -178,9 +178,9 @@ class Work(Record, kw_only=True):
     """Tier 5: what an inference takes whatever the machine; ranks models, and is never joules.
 
     Attributes:
-        macs: multiplications with addition, from the network's graph.
-        bytes_moved: weights and activations, each read or written once.
-        instructions: counted, where the kernel or an emulator does.
+        macs: multiply-accumulates of convolutions and products of matrices, from the file's graph.
+        bytes_moved: constants read once, tensors between operations written once and read once.
+        instructions: counted, where an emulator does.
         missing: null field -> why.
     """
 

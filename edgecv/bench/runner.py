@@ -22,9 +22,11 @@ from edgecv.bench.report import (
     Memory,
     Result,
     Scenario,
+    Work,
 )
 from edgecv.bench.validity import Evidence, judge
 from edgecv.bench.weights import weights_bytes
+from edgecv.bench.work import of_model
 from edgecv.record import Record, field
 
 _WORKER = process.program("edgecv.bench.worker")
@@ -54,6 +56,7 @@ def measure(
     board: BoardPower | None = None,
     calibration: Calibration | None = None,
     usb_log: Path | None = None,
+    counted: dict[tuple[str, str], Work] | None = None,
     root: Path = Path("/"),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Result:
@@ -66,6 +69,7 @@ def measure(
         board: what a board of this kind draws, for energies of tier 4.
         calibration: of this very board, for tier 3.
         usb_log: of a USB meter that is logging, for tier 1.
+        counted: (variant, engine) of this model -> its work; what is counted here is put in.
         root: of the file system with ``proc`` and ``sys``.
         progress: called with a word on what is going on.
 
@@ -73,6 +77,7 @@ def measure(
         InferenceError: a worker failed or died.
     """
     settings = settings or Settings()
+    counted = {} if counted is None else counted
     request = _request(cell, images, settings)
     recorder = Recorder(root=root, usb_log=usb_log)
     with recorder, Monitor(root=root, watts=recorder.watts) as monitor:
@@ -84,7 +89,8 @@ def measure(
     found = Memory(missing={"phases": "not asked for"})
     if settings.memory:
         progress("memory")
-        found = memory.measure({**request, "backend": info["backend"]}, weights_bytes(cell))
+        weights = weights_bytes(cell.model, info["variant"], info["backend"])
+        found = memory.measure({**request, "backend": info["backend"]}, weights)
     windows = [cast(tuple[float, float], tuple(said["window"])) for said in runs.said]
     cpu_s = sum(said["cpu_s"] for said in runs.said)
     conditions = monitor.conditions(windows, cpu_s)
@@ -95,8 +101,18 @@ def measure(
         cpu_s=cpu_s,
         board=board,
         calibration=calibration,
+        work=_work(cell, info, counted),
     )
     return _result(cell, runs, conditions, found, energy).replace(images=len(images))
+
+
+def _work(cell: Cell, info: dict[str, Any], counted: dict[tuple[str, str], Work]) -> Work:
+    """Count the work of what ran, once for all cells of it."""
+    key = info["variant"], info["backend"]
+    if key not in counted:
+        size_hw = None if cell.hints is None else cell.hints.size_hw
+        counted[key] = of_model(cell.model, *key, size_hw)
+    return counted[key]
 
 
 def _result(

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgecv.bench import words
 from edgecv.bench.comparison import Comparison, name
-from edgecv.bench.report import STAGES, Report, Result
+from edgecv.bench.report import STAGES, Report, Result, Work
 from edgecv.page import escape_markdown, printable
 
 
@@ -32,6 +32,12 @@ def to_markdown(report: Report, comparison: Comparison | None = None) -> str:
     lines += _results(report, notes)
     lines += [f"{i}. {escape_markdown(note)}" for i, note in enumerate(notes, 1)]
     lines += [""] * bool(notes)
+    if report.results:
+        lines += [f"{words.WORK}:", ""]
+        lines += [
+            f"- {escape_markdown(f'{what}: {said}')}" for what, said in words.works(report).items()
+        ]
+        lines.append("")
     if report.failures:
         lines += _table(
             ["failed", "error"], "--", [[fault.cell, fault.error] for fault in report.failures]
@@ -179,7 +185,7 @@ def _row(result: Result) -> dict[str, Any]:
         low, high = getattr(result.energy, f"{kind}_ci95") or (None, None)
         value = getattr(result.energy, f"{kind}_j")
         row |= {f"{kind}_j": value, f"{kind}_low_j": low, f"{kind}_high_j": high}
-    row["macs"] = result.energy.work.macs
+    row |= {name: getattr(result.energy.work, name) for name in Work.record_fields[:-1]}
     row |= {f"accuracy_{metric}": value for metric, value in result.accuracy.items()}
     row["missing"] = "; ".join(f"{key}: {why}" for key, why in words.missing(result).items())
     return row

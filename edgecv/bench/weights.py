@@ -1,35 +1,51 @@
-"""How large a network's constants are, from its file."""
+"""The files of what ran, and how large a network's constants in them are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgecv import onnx_file
 from edgecv.bundle import is_bundle, open_bundle
-from edgecv.engines import choose_backend, find_model_file, gather
+from edgecv.engines import find_model_file, gather
 from edgecv.errors import EdgecvError
 from edgecv.flatbuffer import Table
 from edgecv.types import ModelSource
-from edgecv.variants import choose_variant
-
-if TYPE_CHECKING:
-    from edgecv.bench.cell import Cell
 
 # Field numbers of TensorFlow Lite's schema.fbs: Model.buffers, Buffer.data.
 _TFLITE_BUFFERS, _BUFFER_DATA = 4, 0
 
 
-def weights_bytes(cell: Cell) -> int | None:
-    """Return the bytes of the constants that a cell's model holds; None where it cannot be told."""
-    backend, variant = cell.load.get("backend"), cell.load.get("variant")
+@contextmanager
+def opened(
+    model: Path, variant: str, backend: str
+) -> Iterator[tuple[ModelSource, tuple[int, int] | None]]:
+    """Open what ran.
+
+    Args:
+        model: a bundle or a bare model file.
+        variant: of the bundle; of no meaning for a bare file.
+        backend: of the bare file; of no meaning for a bundle.
+
+    Yields:
+        Its files, and the (height, width) of its input where the bundle says it.
+
+    Raises:
+        EdgecvError: it cannot be opened.
+    """
+    if not is_bundle(model):
+        yield gather(find_model_file(model), backend), None
+        return
+    with open_bundle(model) as bundle:
+        yield bundle.source(bundle.manifest.variant(variant)), bundle.manifest.input.size_hw
+
+
+def weights_bytes(model: Path, variant: str, backend: str) -> int | None:
+    """Return the bytes of the constants in what ran, see `opened`; None where it is not told."""
     try:
-        if not is_bundle(cell.model):
-            path = find_model_file(cell.model)
-            return count(gather(path, choose_backend(path, backend)))
-        with open_bundle(cell.model) as bundle:
-            chosen, _ = choose_variant(bundle.manifest, variant, backend)
-            return count(bundle.source(chosen))
+        with opened(model, variant, backend) as (source, _):
+            return count(source)
     except EdgecvError:
         return None
 

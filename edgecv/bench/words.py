@@ -12,6 +12,8 @@ NOTHING = "-"
 FLOORS = {name: floor for name, (_, floor) in PERCENTILE_FLOORS.items() if name != "p50"}
 """Samples that a percentile needs; the early-stopping floors of MLPerf LoadGen."""
 UNSAID = "the report does not say why"
+WORK = "Work of an inference, from the file: tier 5, for ranking only, no energy"
+_WORK_UNITS = {"macs": "MACs", "bytes_moved": "bytes moved", "instructions": "instructions"}
 TIERS = {
     1: "tier 1, meter",
     2: "tier 2, counter",
@@ -134,7 +136,7 @@ def short_key(key: tuple[str, str, str, int, int]) -> str:
 
 
 def energy(result: Result) -> str:
-    """Say where the energy of a result comes from, and what work it is for."""
+    """Say where the energy of a result comes from."""
     found = result.energy
     said = f"{TIERS[found.tier]}, {found.source}"
     if found.scope is not None:
@@ -143,7 +145,7 @@ def energy(result: Result) -> str:
         said += f", idle {number(found.idle_w)} W"
     if found.formula is not None:
         said += f"; {found.formula}"
-    return said if found.work.macs is None else f"{said}; {found.work.macs / 1e6:.0f} million MACs"
+    return said
 
 
 def energies(report: Report) -> dict[str, list[int]]:
@@ -151,6 +153,20 @@ def energies(report: Report) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for i, result in enumerate(report.results, 1):
         found.setdefault(energy(result), []).append(i)
+    return found
+
+
+def works(report: Report) -> dict[str, str]:
+    """Write the work of an inference, by variant and engine; what is null comes with its reason."""
+    found: dict[str, str] = {}
+    for result in report.results:
+        work = result.energy.work
+        said = []
+        for name, unit in _WORK_UNITS.items():
+            value = getattr(work, name)
+            told = f"no {unit}: {why(result, name)}"
+            said.append(told if value is None else f"{number(value / 1e6)} million {unit}")
+        found[f"{result.variant} · {result.backend}"] = "; ".join(said)
     return found
 
 

@@ -145,7 +145,7 @@ def results_table(results: Sequence[Result]) -> Table:
 
 
 def _print_stages(report: Report, screen: Console) -> None:
-    """Print the median of each stage, and where the energies come from."""
+    """Print the median of each stage, where the energies come from, and the work."""
     from edgecv.bench import words
     from edgecv.bench.report import STAGES
 
@@ -167,6 +167,8 @@ def _print_stages(report: Report, screen: Console) -> None:
         told[f"energy: tier {energy.tier}, {energy.source}{why}"] = None
     for line in told:
         screen.print(printable(line))
+    for what, work in words.works(report).items():
+        screen.print(printable(f"work, tier 5, for ranking only: {what}: {work}"))
 
 
 def print_gate(before: Report, after: Report, tolerance: float, screen: Console) -> int:

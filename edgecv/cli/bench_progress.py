@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgecv.bench.calibration import Calibration
     from edgecv.bench.cell import Cell, Settings
     from edgecv.bench.energy import BoardPower
-    from edgecv.bench.report import Failure, Result
+    from edgecv.bench.report import Failure, Result, Work
 
 
 class Listener(Protocol):
@@ -66,6 +66,7 @@ def measure_all(
     from edgecv.bench.validity import FEWEST_STARTS
 
     results, failures = [], []
+    counted: dict[tuple[str, str], Work] = {}
     for number, cell in enumerate(cells, 1):
         starts = settings.cold_starts
         if usual_starts and cell.scenario == "cold":
@@ -80,6 +81,7 @@ def measure_all(
                 board=board,
                 calibration=calibration,
                 usb_log=usb_log,
+                counted=counted,
                 progress=partial(listener.now, title),
             )
         except KeyboardInterrupt:

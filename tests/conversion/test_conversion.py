@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import edgecv
+from edgecv.bench import work
 from edgecv.bundle import open_bundle
 from edgecv.converters import convert as convert_api
 from edgecv.converters import decision, ladder
@@ -67,6 +68,18 @@ def test_the_bundle_is_whole_and_gives_its_recorded_results(
     assert report.golden == 4
     assert {check.status for check in report.checks} == {"ok"}
     assert len(report.checks) == 4 * sum(trial.shipped for trial in made[0].trials)
+
+
+def test_the_work_is_the_same_in_every_format(made: tuple[Conversion, list[str]]) -> None:
+    with open_bundle(made[0].path) as bundle:
+        found = {v.id: work.of_source(bundle.source(v)) for v in bundle.manifest.variants}
+        precisions = {v.id: v.precision for v in bundle.manifest.variants}
+    assert len({w.macs for w in found.values()}) == 1, found
+    assert None not in {w.bytes_moved for w in found.values()}, found
+    by_precision: dict[str, list[int]] = {}
+    for name, one in found.items():
+        by_precision.setdefault(precisions[name], []).append(one.bytes_moved or 0)
+    assert max(by_precision["int8"]) < 0.5 * min(by_precision["fp32"]), found
 
 
 def test_every_format_has_a_variant_and_the_fastest_is_first(

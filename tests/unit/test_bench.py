@@ -12,6 +12,7 @@ from edgecv import schema
 from edgecv.bench import process, runner
 from edgecv.bench.cell import Cell, Settings
 from edgecv.bench.environment import environment, library_version
+from edgecv.bench.report import Work
 from edgecv.bench.runner import measure
 from edgecv.errors import InferenceError, UsageError
 from edgecv.hints import Hints
@@ -60,7 +61,8 @@ def test_a_bundle_is_measured_in_processes_of_its_own(folder: Path) -> None:
     words: list[str] = []
     cell = Cell(model=folder / "d.edgecv", load={"threads": 1}, asked_precision="fp32")
     settings = quick(cold_starts=3, memory=True)
-    result = measure(cell, images(folder), settings, progress=words.append)
+    counted: dict[tuple[str, str], Work] = {}
+    result = measure(cell, images(folder), settings, counted=counted, progress=words.append)
     raw = json.loads(schema.to_json(result))
     assert schema.validate(type(result), raw, "", UsageError) == result
     assert (result.scenario, result.backend, result.threads) == ("single", "null", 1)
@@ -84,6 +86,8 @@ def test_a_bundle_is_measured_in_processes_of_its_own(folder: Path) -> None:
     assert "leak_per_minute" in memory.missing
     assert result.energy.tier in range(1, 6)
     assert (result.energy.gross_j is None) == ("gross_j" in result.energy.missing)
+    assert result.energy.work.missing["macs"].startswith("nothing reads the graph of")
+    assert counted == {("null-fp32", "null"): result.energy.work}
     assert result.timeline
     assert words == ["cold start 1 of 1", "process 1 of 2", "process 2 of 2", "memory"]
 
@@ -91,8 +95,9 @@ def test_a_bundle_is_measured_in_processes_of_its_own(folder: Path) -> None:
 @pytest.mark.parametrize("scenario", ["server", "camera", "multistream", "offline", "cold"])
 def test_the_other_scenarios(folder: Path, scenario: str) -> None:
     cell = Cell(model=folder / "d.edgecv", scenario=scenario, streams=2)
-    result = measure(cell, images(folder), quick(processes=1, cold_starts=2, rate_hz=100.0))
-    assert result.scenario == scenario
+    settings, counted = quick(processes=1, cold_starts=2, rate_hz=100.0), Work(macs=7)
+    result = measure(cell, images(folder), settings, counted={("null-fp32", "null"): counted})
+    assert (result.scenario, result.energy.work) == (scenario, counted)
     assert (result.arrivals is not None) == (scenario in ("server", "camera"))
     if scenario == "cold":
         assert list(result.latency_ms) == ["import", "load", "first", "total"]

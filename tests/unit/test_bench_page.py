@@ -86,6 +86,8 @@ def test_the_page_says_validity_first(pages: dict[str, str]) -> None:
     places = [text.index(part) for part in order]
     assert places == sorted(places)
     assert "needs 662 samples, has 500" in text
+    assert "540 million MACs; 21.5 million bytes moved; no instructions: no counter here" in text
+    assert text.count(words.WORK) == 1
     assert "- (not installed)" in text  # a null of the environment, with its reason
 
 
@@ -181,6 +183,11 @@ def test_markdown_has_reasons_as_footnotes() -> None:
     assert f"{note[1]}. needs 64 samples, has 50" in lines
     assert rows[0]["gross J"] == "0.31 (0.301 to 0.319), tier 1"
     assert "the engine died: SIGILL" in text
+    assert f"{words.WORK}:" in lines
+    said = "540 million MACs; 21.5 million bytes moved; no instructions: no counter here"
+    told = [line for line in lines if line.endswith(said)]
+    assert len(told) == len(set(told)) == 6  # pairs of variant and engine
+    assert f"- int8 · openvino: {said}" in told
     hostile = tables.to_markdown(bench_reports.hostile(), compare(*[bench_reports.hostile()] * 2))
     assert "<script>" not in hostile
     assert len({len(cells(line)) for line in hostile.splitlines()[4:7]}) == 1
@@ -195,6 +202,10 @@ def test_csv_has_units_and_reasons() -> None:
     assert "latency_ms.total.p90: needs 64 samples, has 50" in server["missing"]
     assert "energy.gross_j: no meter and no counter" in server["missing"]
     assert float(rows[0]["gross_j"]) == 0.31
+    assert [rows[0][name] for name in ("macs", "bytes_moved", "instructions")] == [
+        "540000000", "21500000", "",
+    ]  # fmt: skip
+    assert "energy.work.instructions: no counter here" in rows[0]["missing"]
     assert float(rows[0]["total_p50_ms"]) == words.total(bench_reports.full().results[0]).p50
     (hostile, failed) = csv.DictReader(io.StringIO(tables.to_csv(bench_reports.hostile())))
     assert hostile["backend"] == "'=cmd()"
