@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecv.manifest import Input
 from edgecv.record import Record
+
+if TYPE_CHECKING:
+    from edgecv.plan import Plan
 
 
 class ModelInfo(Record):
@@ -25,6 +28,10 @@ class ModelInfo(Record):
         device: what computes.
         precision: read back from the engine; None where it does not tell.
         threads: of one inference.
+        streams: inferences that the engine works on at the same time; None where each thread that
+            calls computes by itself.
+        plan: that `edgecv.predict_all` uses without trying others, where `edgecv tune` recorded one
+            for throughput; else None.
         input: how pixels are prepared.
         inputs: the engine's input tensors, as text.
         outputs: the engine's output tensors, as text.
@@ -52,6 +59,8 @@ class ModelInfo(Record):
     model_bytes: int
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
+    streams: int | None = 1
+    plan: Plan | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Make the object that ``edgecv info --json`` prints."""

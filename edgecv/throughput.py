@@ -11,8 +11,9 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgecv.crew import Crew, Outcome, Plan, Trial, plans
+from edgecv.crew import Crew, Outcome, Trial, plans
 from edgecv.errors import ImageError, UsageError
+from edgecv.plan import Plan
 from edgecv.record import Record
 from edgecv.types import Frame
 
