@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgecv import plugins
 from edgecv.bundle import is_bundle, open_bundle
@@ -20,7 +20,6 @@ from edgecv.variants import UPGRADE, choose_variant, tuned_choice
 
 if TYPE_CHECKING:
     from edgecv.model import Model
-    from edgecv.model_info import ModelInfo
 
 
 def load(
@@ -107,6 +106,7 @@ def _load_file(
 ) -> Model:
     from edgecv.describe import describe
     from edgecv.model import Model
+    from edgecv.model_info import model_info
 
     name = choose_backend(path, backend)
     source = gather(path, name)
@@ -187,6 +187,7 @@ def _load_bundle(
         session = load_backend(variant.backend).open_session(source, options)
         try:
             from edgecv.model import Model
+            from edgecv.model_info import model_info
 
             _check_tensors(session, variant, f"{path}: variant {variant.id}")
             head = manifest.head
@@ -299,31 +300,3 @@ def _fingerprint(model: ModelSource | Manifest, spec: Input) -> str:
     from edgecv import fingerprint  # late: only galleries ask
 
     return fingerprint.of(model, spec)
-
-
-def model_info(
-    session: Session,
-    *,
-    model_bytes: int,
-    notes: tuple[str, ...] = (),
-    fingerprint: Callable[[], str] = str,
-    **facts: Any,
-) -> ModelInfo:
-    """Join what the caller knows with what the session reads back."""
-    from edgecv.model_info import ModelInfo
-
-    read_back = session.info
-    return ModelInfo(
-        **facts,
-        backend=read_back.backend,
-        engine=read_back.engine,
-        device=read_back.device,
-        precision=read_back.precision,
-        threads=read_back.threads,
-        streams=read_back.streams,
-        inputs=tuple(map(str, session.inputs)),
-        outputs=tuple(map(str, session.outputs)),
-        model_bytes=model_bytes,
-        notes=(*notes, *read_back.notes),
-        fingerprint=fingerprint(),
-    )

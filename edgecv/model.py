@@ -41,7 +41,7 @@ class Model:
         labels: class names by class id; may be empty.
         info: what runs, and how it was chosen.
         options: the head's options in use.
-        plan: how `edgecv.predict_all` and streams that wait work on many images, where the model
+        plan: how `edgecv.predict_all` and streams of every frame work, where the model
             was loaded as tuned for throughput; None lets them find out on the first images.
     """
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edgecv.manifest import Input
 from edgecv.record import Record
+from edgecv.types import Session
 
 if TYPE_CHECKING:
     from edgecv.plan import Plan
@@ -65,3 +67,29 @@ class ModelInfo(Record):
     def to_json(self) -> dict[str, Any]:
         """Make the object that ``edgecv info --json`` prints."""
         return self.to_dict()
+
+
+def model_info(
+    session: Session,
+    *,
+    model_bytes: int,
+    notes: tuple[str, ...] = (),
+    fingerprint: Callable[[], str] = str,
+    **facts: Any,
+) -> ModelInfo:
+    """Join what the caller knows with what the session reads back."""
+    read_back = session.info
+    return ModelInfo(
+        **facts,
+        backend=read_back.backend,
+        engine=read_back.engine,
+        device=read_back.device,
+        precision=read_back.precision,
+        threads=read_back.threads,
+        streams=read_back.streams,
+        inputs=tuple(map(str, session.inputs)),
+        outputs=tuple(map(str, session.outputs)),
+        model_bytes=model_bytes,
+        notes=(*notes, *read_back.notes),
+        fingerprint=fingerprint(),
+    )

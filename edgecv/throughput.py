@@ -63,7 +63,8 @@ def predict_all(
     """Run on many images, several at the same time, and yield the results in their order.
 
     How many at the same time, and with how many inferences in the engine, is measured on the first
-    images where enough of them follow; `Predictions.stats` says what was chosen.
+    images where enough of them follow, unless `edgecv tune` has found it for the model;
+    `Predictions.stats` says what was chosen.
 
     Args:
         model: not changed; it may be used by others meanwhile.

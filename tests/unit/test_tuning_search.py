@@ -147,7 +147,7 @@ def test_a_budget_ends_the_search_and_says_what_was_not_reached() -> None:
 def test_a_budget_that_is_spent_before_the_race() -> None:
     some = candidates(3)
     # A turn of three such images takes longer than what is left.
-    machine = Machine({"v0 x1": 12_000.0, "v0 x2": 6_000.0, "v0 x3": 13_000.0})
+    machine = Machine({"v0 x1": 10_000.0, "v0 x2": 6_000.0, "v0 x3": 10_000.0})
     ranked = run(machine, some, budget=Budget(13.0, 0.1, machine.clock))
     assert ranked[0].candidate == some[1]
     assert [s.status for s in ranked] == ["lasted", "not raced", "not raced"]
