@@ -73,7 +73,7 @@ def test_the_race_stops_early() -> None:
 
 def test_who_is_hopeless_alone_does_not_race() -> None:
     some = [candidate("a", t) for t in (3, 2, 1)]
-    machine = Machine({"a x3": 10.0, "a x2": 13.0, "a x1": 70.0})
+    machine = Machine({"a x3": 10.0, "a x2": 13.0, "a x1": 200.0})
     ranked = run(machine, some)
     assert ended(ranked) == {"a x3": "lasted", "a x2": "slower", "a x1": "slower"}
     assert ranked[-1].left == "far slower than a x3, each alone"
