@@ -167,7 +167,7 @@ class _Search:
                 else:
                     # Nothing can be held against it; the others race once more.
                     standings.replace_best()
-                    waiting = [c for c in (*ran, *waiting) if c != standings.best]
+                    waiting = [c for c in standings.alive() if c != standings.best]
             standings.drop_far()
 
     def _race(

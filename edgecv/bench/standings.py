@@ -98,17 +98,23 @@ class Standings:
         self.best = fastest
 
     def replace_best(self) -> None:
-        """Take the next best in place of one that failed; where nobody is left, one that left."""
+        """Take the next best in place of one that failed.
+
+        Who left as slower than the one that failed comes back, unless it is far behind this one.
+        """
         left = [s for s in self._of.values() if s.status == "slower"]
-        standing = [self[c] for c in self.alive()] or left
+        standing = [*map(self.__getitem__, self.alive()), *left]
         if not standing:
             self.best = None
             return
         new = min(standing, key=lambda s: (s.speed is None, -(s.speed or 0), s.p50_ms or 0))
         self.best = new.candidate
-        self.set(new.candidate, status="lasted", left="")
         if new.speed:
             self._rescale(new.speed)
+        for s in left:
+            speed = self[s.candidate].speed
+            if speed is None or speed >= FAR:
+                self.set(s.candidate, status="lasted", left="")
 
     def drop_far(self) -> None:
         """Let those leave that are far behind a best that they did not race."""

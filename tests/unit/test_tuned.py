@@ -83,7 +83,7 @@ def test_another_engine_of_the_same_model_has_no_recorded_plan(bundle: Path) -> 
         assert model.plan is not None
 
 
-def test_streams_are_opened(tmp_path: Path) -> None:
+def test_streams_are_opened(bundle: Path, tmp_path: Path) -> None:
     source = models.openvino_detector(tmp_path)
     made = pack(
         [source], tmp_path / "o.edgecv", hints=Hints(head="yolo", labels=models.LABELS),
@@ -91,6 +91,13 @@ def test_streams_are_opened(tmp_path: Path) -> None:
     )  # fmt: skip
     with edgecv.load(made, threads=1, streams=2) as model:
         assert (model.info.threads, model.info.streams) == (1, 2)
+    engine = tuned.engine_of("openvino")
+    with edgecv.load(made) as model:
+        variant = model.info.variant
+    tuned.write(choice(made, variant=variant, engine=engine, goal="throughput", plan=Plan(3, 1, 2)))
+    with edgecv.load(made) as model:
+        assert (model.info.chosen_by, model.info.threads, model.info.streams) == ("tuned", 1, 2)
+    assert bundle.exists()
     with pytest.raises(edgecv.EdgecvError, match="streams: expected a whole number"):
         edgecv.load(made, streams=0)
 
