@@ -3,7 +3,7 @@
 For each of some real models a bundle is made with `edgecv convert` (fp32, and bf16 or int8 where
 it is right; ONNX Runtime, OpenVINO, LiteRT), then
 
-- **tuned**: what `edgecv.bench.tuning.tune` chooses, by racing and stopping early;
+- **tuned**: what `edgecv.bench.tuning.tune` chooses for latency, by racing and stopping early;
 - **full search**: every candidate, all rounds, in turns with the tuned one;
 - **defaults**: each engine's fp32 variant with edgecv's default, all usable CPUs.
 
@@ -23,9 +23,11 @@ import sys
 import time
 from pathlib import Path
 
-from edgecv.bench import tuning
+from edgecv.bench import space, tuning
 from edgecv.bench.environment import environment
-from edgecv.bench.interleaved import Competitor, ratio, take_turns
+from edgecv.bench.interleaved import ratio, take_turns
+from edgecv.bench.limits import Limits, allowed
+from edgecv.bench.search import competitor
 from edgecv.bundle import open_bundle
 from edgecv.host import usable_cpus
 
@@ -97,19 +99,18 @@ def measure(bundle: Path, images: list[Path]) -> dict:
     took_s = time.monotonic() - start
     with open_bundle(bundle) as opened:
         manifest = opened.manifest
-    some = tuning.candidates(manifest, tuning.allowed(manifest, tuning.Limits())[0])
+    # Pinned ones are chosen for processes that somebody pins, and compared among themselves.
+    some = [c for c in space.candidates(manifest, allowed(manifest, Limits())[0]) if not c.affinity]
     winner = next(
-        c for c in some
-        if (c.variant, c.threads) == (tuned.choice.variant, tuned.choice.threads)
-    )  # fmt: skip
+        c for c in some if (c.variant, c.plan) == (tuned.choice.variant, tuned.choice.plan)
+    )
     speeds = {winner.name: 1.0}
     latency = {}
     others = [c for c in some if c is not winner]
     for first in range(0, len(others), AT_ONCE):
         racing = [winner, *others[first : first + AT_ONCE]]
         timings = take_turns(
-            [Competitor(c.name, bundle, {"variant": c.variant, "threads": c.threads}, c.affinity)
-             for c in racing],
+            [competitor(bundle, c, "latency") for c in racing],
             images, rounds=ROUNDS, turn_s=TURN_S,
         )  # fmt: skip
         for c in racing:

@@ -19,12 +19,12 @@ from edgecv.errors import EdgecvError
 
 if TYPE_CHECKING:
     from edgecv.bundle import Bundle, open_bundle
-    from edgecv.crew import Plan
     from edgecv.gallery import Gallery
     from edgecv.hints import Hints
     from edgecv.loading import load
     from edgecv.manifest import Manifest
     from edgecv.model import Model
+    from edgecv.plan import Plan
     from edgecv.prompting import load_segmenter
     from edgecv.result import Result
     from edgecv.results.classes import Classes
@@ -48,7 +48,7 @@ _HOMES = {
     "Hints": "edgecv.hints",
     "Manifest": "edgecv.manifest",
     "Model": "edgecv.model",
-    "Plan": "edgecv.crew",
+    "Plan": "edgecv.plan",
     "Result": "edgecv.result",
     "astream": "edgecv.streaming_async",
     "load": "edgecv.loading",

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgecv.crew import Plan, Trial
+from edgecv.crew import Trial
+from edgecv.plan import Plan
 from edgecv.record import Record
 
 WINDOW_S = 5.0

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecv import host
 from edgecv.errors import EdgecvError, ImageError
+from edgecv.plan import Plan
 from edgecv.record import Record
 
 if TYPE_CHECKING:
@@ -32,28 +33,6 @@ GAIN = 1.03
 """So much faster a plan must be for the engine to be opened once more."""
 WORTH_S = 3.0
 """Where what is left takes less, nothing is tried."""
-
-
-class Plan(Record):
-    """How images are worked on at the same time.
-
-    Attributes:
-        workers: threads that take images from bytes to result.
-        threads: of one inference; None leaves the engine as it was opened.
-        streams: inferences that the engine works on at the same time.
-        batch: images of one inference, where the model's batch axis is free.
-    """
-
-    workers: int
-    threads: int | None = None
-    streams: int = 1
-    batch: int = 1
-
-    def __str__(self) -> str:
-        engine = "as opened" if self.threads is None else f"{self.streams} x {self.threads} threads"
-        batch = f", batches of {self.batch}" if self.batch > 1 else ""
-        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
-        return f"{workers}, engine {engine}{batch}"
 
 
 class Trial(Record):
@@ -75,10 +54,14 @@ class Trial(Record):
 def plans(model: Model, cpus: int | None = None) -> tuple[Plan, ...]:
     """List what is worth trying on this machine, first of all the engine as it is.
 
+    A model that was loaded as tuned for throughput has its plan, and nothing else is tried.
+
     Args:
         model: as opened by the caller.
         cpus: usable ones; None asks the system.
     """
+    if model.plan is not None:
+        return (model.plan,)
     cpus = host.usable_cpus() if cpus is None else cpus
     opened = model.session
     found = [Plan(max(2, cpus // opened.threads))]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
+
+_CPUS = "sys/devices/system/cpu"
 
 _X86_FEATURES = (
     "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_fp16",
@@ -14,20 +17,64 @@ _X86_FEATURES = (
 _ARM_FEATURES = ("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2")
 
 
-def usable_cpus(root: Path = Path("/")) -> int:
+def usable_cpus(root: Path = Path("/"), among: Collection[int] | None = None) -> int:
     """Count the CPUs this process may really use: affinity, and the quota of its control groups.
 
     A container limited to half a CPU has 1; one limited to 1.5 has 2.
 
     Args:
         root: of the file system with ``proc`` and ``sys``; another one in tests.
+        among: the CPUs that it may run on; None asks the system.
     """
-    try:
-        affinity = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        affinity = os.cpu_count() or 1
+    affinity = len(allowed_cpus() if among is None else among)
     quota = cpu_quota(root)
     return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
+
+
+def allowed_cpus() -> frozenset[int]:
+    """Return the numbers of the CPUs that this process may run on."""
+    try:
+        return frozenset(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return frozenset(range(os.cpu_count() or 1))
+
+
+def fast_cpus(root: Path = Path("/")) -> tuple[int, ...]:
+    """Return the machine's CPUs of the fast kind where there are several kinds; () where not.
+
+    Sources: ``cpu_capacity`` of Arm kernels; else the highest clock of cpufreq, which tells two
+    kinds where it differs by more than a tenth.
+    """
+    for file in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
+        found: dict[int, int] = {}
+        for path in (root / _CPUS).glob(f"cpu[0-9]*/{file}"):
+            number = path.relative_to(root / _CPUS).parts[0][3:]
+            with suppress(OSError, ValueError):
+                found[int(number)] = int(path.read_text())
+        if found:
+            top = max(found.values())
+            fast = tuple(sorted(cpu for cpu, value in found.items() if value > 0.9 * top))
+            return fast if len(fast) < len(found) else ()
+    return ()
+
+
+def physical_cores(root: Path = Path("/"), among: Collection[int] | None = None) -> int | None:
+    """Count the cores behind some CPUs, of which one core may have several.
+
+    Args:
+        root: of the file system with ``sys``.
+        among: numbers of CPUs; None takes those that this process may run on.
+
+    Returns:
+        None where the kernel does not tell ``topology/thread_siblings_list`` of each of them.
+    """
+    cores = set()
+    for cpu in allowed_cpus() if among is None else among:
+        lines = _lines(root / _CPUS / f"cpu{cpu}/topology/thread_siblings_list")
+        if not lines:
+            return None
+        cores.add(lines[0])
+    return len(cores)
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
@@ -114,6 +161,49 @@ def memory_bytes(root: Path = Path("/")) -> int | None:
         for name in ("memory.max", "memory.limit_in_bytes"):
             found += [int(line) for line in _lines(folder / name)[:1] if line.isdigit()]
     return min(found, default=None)
+
+
+def free_memory_bytes(root: Path = Path("/")) -> int | None:
+    """Return the memory that this process can still take without pushing anything out.
+
+    The kernel's MemAvailable, or what the control groups leave of their limits where that is less:
+    see proc(5) and cgroups(7). None where neither can be read.
+    """
+    found = [
+        int(line.split()[1]) * 1024
+        for line in _lines(root / "proc/meminfo")
+        if line.startswith("MemAvailable:")
+    ]
+    for folder in control_groups(root, "memory"):
+        for most, used in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            limit, now = (next(iter(_lines(folder / name)), "") for name in (most, used))
+            if limit.isdigit() and now.isdigit():
+                found.append(max(0, int(limit) - int(now) + _reclaimable(folder)))
+    return min(found, default=None)
+
+
+def _reclaimable(folder: Path) -> int:
+    """Return the bytes of a control group that hold files nobody used of late."""
+    for line in _lines(folder / "memory.stat"):
+        name, _, value = line.partition(" ")
+        if name in ("inactive_file", "total_inactive_file") and value.isdigit():
+            return int(value)
+    return 0
+
+
+def status_bytes(field: str, root: Path = Path("/")) -> int | None:
+    """Return a size of this process from proc(5)'s ``status``; None where it is not told.
+
+    ``VmRSS`` is the resident set, ``VmHWM`` its peak since exec, unlike getrusage's.
+    """
+    for line in _lines(root / "proc/self/status"):
+        words = line.split()
+        if words[:1] == [f"{field}:"] and len(words) > 1 and words[1].isdigit():
+            return int(words[1]) * 1024
+    return None
 
 
 def _lines(path: Path) -> list[str]:

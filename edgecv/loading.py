@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgecv import plugins
 from edgecv.bundle import is_bundle, open_bundle
@@ -20,7 +20,6 @@ from edgecv.variants import UPGRADE, choose_variant, tuned_choice
 
 if TYPE_CHECKING:
     from edgecv.model import Model
-    from edgecv.model_info import ModelInfo
 
 
 def load(
@@ -29,6 +28,7 @@ def load(
     variant: str | None = None,
     backend: str | None = None,
     threads: int | None = None,
+    streams: int | None = None,
     precision: str | None = None,
     confidence: float | None = None,
     iou: float | None = None,
@@ -44,9 +44,12 @@ def load(
     Args:
         path: a bundle (folder or ``.edgecv``), a model file, or a folder with one model.
         variant: id of the bundle's variant; None takes the one that `edgecv tune` recorded for this
-            CPU and these bytes, else the first whose engine is installed.
+            CPU and these bytes, with its threads, streams and plan, else the first whose engine is
+            installed.
         backend: run with this one; in a bundle, the first variant that is for it.
         threads: of one inference; None means the CPUs that this process may use.
+        streams: inferences that callers will make at the same time; None means one. Whoever sets
+            threads or streams sets both: nothing but the variant is then taken from what was tuned.
         precision: of float arithmetic; None keeps what the variant records, or fp32.
         confidence: threshold of the head; None keeps its own.
         iou: threshold of suppression; None keeps the head's own.
@@ -69,7 +72,7 @@ def load(
         there = where.exists()
     except (TypeError, ValueError, OSError) as error:
         raise UsageError(f"not a path: {error}", where="path", got=repr(path)[:80]) from None
-    options = SessionOptions(threads=threads)
+    options = SessionOptions(threads=threads, streams=1 if streams is None else streams)
     if isinstance(labels, str):
         raise UsageError("", where="labels", expected="a list of names", got=repr(labels)[:80])
     if not there:
@@ -83,7 +86,8 @@ def load(
                 where=str(where),
                 remedy="pack the model file anew with these options",
             )
-        model = _load_bundle(where, variant, backend, options, precision, tuned)
+        free = threads is None and streams is None
+        model = _load_bundle(where, variant, backend, options, precision, tuned, free)
     else:
         if variant is not None:
             raise UsageError("a bare model file has no variants", where=str(where))
@@ -102,6 +106,7 @@ def _load_file(
 ) -> Model:
     from edgecv.describe import describe
     from edgecv.model import Model
+    from edgecv.model_info import model_info
 
     name = choose_backend(path, backend)
     source = gather(path, name)
@@ -147,16 +152,32 @@ def _load_bundle(
     options: SessionOptions,
     precision: str | None,
     tuned: bool,
+    free: bool,
 ) -> Model:
+    """Open a bundle.
+
+    Args:
+        path: of the bundle.
+        variant_id: the caller's.
+        backend: the caller's.
+        options: with the caller's threads and streams, or the defaults.
+        precision: the caller's.
+        tuned: heed what was recorded.
+        free: the caller said nothing of threads and streams.
+    """
     bundle = open_bundle(path)
     try:
         manifest = bundle.manifest
         _check_head(manifest, f"{path}: manifest.json")
         asked = variant_id is not None or backend is not None
         choice, notes = (None, ()) if asked or not tuned else tuned_choice(bundle)
+        plan = None
         if choice is not None:
             variant_id = choice.variant
-            options = options.replace(threads=options.threads or choice.threads)
+            if free:
+                recorded = choice.plan
+                options = options.replace(threads=recorded.threads, streams=recorded.streams)
+                plan = recorded if choice.goal == "throughput" else None
         variant, skipped = choose_variant(manifest, variant_id, backend)
         options = options.replace(
             precision=precision or variant.precision,
@@ -166,6 +187,7 @@ def _load_bundle(
         session = load_backend(variant.backend).open_session(source, options)
         try:
             from edgecv.model import Model
+            from edgecv.model_info import model_info
 
             _check_tensors(session, variant, f"{path}: variant {variant.id}")
             head = manifest.head
@@ -185,6 +207,7 @@ def _load_bundle(
                 skipped=skipped,
                 notes=notes,
                 input=manifest.input,
+                plan=plan,
                 fingerprint=partial(_fingerprint, manifest, manifest.input),
             )
             return Model(
@@ -197,6 +220,7 @@ def _load_bundle(
                 in_graph=variant.in_graph,
                 bundle=bundle,
                 reopen=partial(_reopen, variant.backend, source, options),
+                plan=plan,
             )
         except BaseException:
             session.close()
@@ -276,30 +300,3 @@ def _fingerprint(model: ModelSource | Manifest, spec: Input) -> str:
     from edgecv import fingerprint  # late: only galleries ask
 
     return fingerprint.of(model, spec)
-
-
-def model_info(
-    session: Session,
-    *,
-    model_bytes: int,
-    notes: tuple[str, ...] = (),
-    fingerprint: Callable[[], str] = str,
-    **facts: Any,
-) -> ModelInfo:
-    """Join what the caller knows with what the session reads back."""
-    from edgecv.model_info import ModelInfo
-
-    read_back = session.info
-    return ModelInfo(
-        **facts,
-        backend=read_back.backend,
-        engine=read_back.engine,
-        device=read_back.device,
-        precision=read_back.precision,
-        threads=read_back.threads,
-        inputs=tuple(map(str, session.inputs)),
-        outputs=tuple(map(str, session.outputs)),
-        model_bytes=model_bytes,
-        notes=(*notes, *read_back.notes),
-        fingerprint=fingerprint(),
-    )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgecv.bundle import Bundle
     from edgecv.codecs import Limits
     from edgecv.geometry import Geometry
+    from edgecv.plan import Plan
     from edgecv.raw_frames import RawPixels
     from edgecv.result import Result
 
@@ -40,6 +41,8 @@ class Model:
         labels: class names by class id; may be empty.
         info: what runs, and how it was chosen.
         options: the head's options in use.
+        plan: how `edgecv.predict_all` and streams of every frame work, where the model
+            was loaded as tuned for throughput; None lets them find out on the first images.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Model:
         in_graph: Sequence[str] = (),
         bundle: Bundle | None = None,
         reopen: Callable[[int, int], Session] | None = None,
+        plan: Plan | None = None,
     ) -> None:
         """Put together what `edgecv.loading.load` found; not for callers."""
         from edgecv.preprocess import Preprocessor
@@ -62,6 +66,7 @@ class Model:
         self._tell = describe
         self._describe = cache(lambda: describe(session))
         self._reopen = reopen
+        self.plan = plan
         self._session = session
         self._bundle = bundle
         self._head_name = head.name
@@ -159,6 +164,7 @@ class Model:
         except ValueError as error:  # the files lie in a bundle that was closed
             raise InferenceError("the model is closed", where="model.reopened") from error
         view._bundle = None
+        view.plan = None  # it was measured with another use of the CPUs
         view._describe = cache(lambda: self._tell(view._session))
         return view
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from edgecv.manifest import Input
 from edgecv.record import Record
+from edgecv.types import Session
+
+if TYPE_CHECKING:
+    from edgecv.plan import Plan
 
 
 class ModelInfo(Record):
@@ -25,6 +30,10 @@ class ModelInfo(Record):
         device: what computes.
         precision: read back from the engine; None where it does not tell.
         threads: of one inference.
+        streams: inferences that the engine works on at the same time; None where each thread that
+            calls computes by itself.
+        plan: that `edgecv.predict_all` uses without trying others, where `edgecv tune` recorded one
+            for throughput; else None.
         input: how pixels are prepared.
         inputs: the engine's input tensors, as text.
         outputs: the engine's output tensors, as text.
@@ -52,7 +61,35 @@ class ModelInfo(Record):
     model_bytes: int
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
+    streams: int | None = 1
+    plan: Plan | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Make the object that ``edgecv info --json`` prints."""
         return self.to_dict()
+
+
+def model_info(
+    session: Session,
+    *,
+    model_bytes: int,
+    notes: tuple[str, ...] = (),
+    fingerprint: Callable[[], str] = str,
+    **facts: Any,
+) -> ModelInfo:
+    """Join what the caller knows with what the session reads back."""
+    read_back = session.info
+    return ModelInfo(
+        **facts,
+        backend=read_back.backend,
+        engine=read_back.engine,
+        device=read_back.device,
+        precision=read_back.precision,
+        threads=read_back.threads,
+        streams=read_back.streams,
+        inputs=tuple(map(str, session.inputs)),
+        outputs=tuple(map(str, session.outputs)),
+        model_bytes=model_bytes,
+        notes=(*notes, *read_back.notes),
+        fingerprint=fingerprint(),
+    )

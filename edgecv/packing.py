@@ -19,9 +19,9 @@ from edgecv.engines import backends_for, choose_backend, find_model_file, gather
 from edgecv.errors import ModelLoadError, UsageError
 from edgecv.hints import Hints
 from edgecv.interchange import unpacked
-from edgecv.loading import model_info
 from edgecv.manifest import Golden, Manifest, Tolerance, Variant
 from edgecv.model import Model
+from edgecv.model_info import model_info
 from edgecv.record import Record
 from edgecv.types import ModelSource, Session, SessionOptions
 

@@ -20,12 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgecv.counters import PipelineStats
-from edgecv.crew import Crew, Outcome, Plan, plans
+from edgecv.crew import Crew, Outcome, plans
 from edgecv.errors import ImageError, UsageError
 from edgecv.events import Event, Listener, Skipped, ignore
 from edgecv.intake import Gate, Intake
 from edgecv.lane import Follower, Lane
 from edgecv.outlet import Outlet
+from edgecv.plan import Plan
 from edgecv.throughput import join
 from edgecv.types import Frame, Sink, Source
 

@@ -17,9 +17,9 @@ from edgecv.pipeline import Hook, Pipeline, Policy
 from edgecv.types import Frame, Sink, Source
 
 if TYPE_CHECKING:
-    from edgecv.crew import Plan
     from edgecv.model import Model
     from edgecv.motion_gate import MotionGateOptions
+    from edgecv.plan import Plan
     from edgecv.result import Result
     from edgecv.zone_config import ZoneConfig
 

@@ -11,8 +11,9 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgecv.crew import Crew, Outcome, Plan, Trial, plans, run
+from edgecv.crew import Crew, Outcome, Trial, plans, run
 from edgecv.errors import ImageError, UsageError
+from edgecv.plan import Plan
 from edgecv.record import Record
 from edgecv.types import Frame
 
@@ -65,7 +66,8 @@ def predict_all(
     """Run on many images, several at the same time, and yield the results in their order.
 
     How many at the same time, and with how many inferences in the engine, is measured on the first
-    images where enough of them follow; `Predictions.stats` says what was chosen.
+    images where enough of them follow, unless `edgecv tune` has found it for the model;
+    `Predictions.stats` says what was chosen.
 
     Args:
         model: not changed; it may be used by others meanwhile.

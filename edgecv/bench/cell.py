@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecv.hints import Hints
+from edgecv.plan import Plan
 from edgecv.record import Record, field
 
 
@@ -20,6 +21,8 @@ class Cell(Record, kw_only=True):
         streams: images that are worked on at the same time.
         asked_precision: what the variant is meant to run in; None if nothing was asked.
         accuracy: metric -> value of the variant, from the bundle's card.
+        plan: of many images at once; None lets the scenario find one.
+        affinity: CPUs that the processes are pinned to; () is all.
     """
 
     model: Path
@@ -29,6 +32,8 @@ class Cell(Record, kw_only=True):
     streams: int = 1
     asked_precision: str | None = None
     accuracy: dict[str, float] = field(default_factory=dict)
+    plan: Plan | None = None
+    affinity: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:

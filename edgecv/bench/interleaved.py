@@ -3,29 +3,24 @@
 Engines that share a process disturb each other, and a shared machine changes from second to second.
 So every model stays loaded in its own process, exactly one of them runs at a time, and the order of
 the turns changes from round to round. What happens to the machine then happens to all of them, and
-the ratio of two latencies is taken within a round.
+the ratio of two latencies is taken within a round. Where memory does not hold two of them, each
+turn has a fresh process, and only one is there at a time.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from edgecv.bench import process as processes
 from edgecv.bench.statistics import bootstrap_median
+from edgecv.bench.turn_process import TIMEOUT_S, TurnProcess
 from edgecv.errors import InferenceError, UsageError
-
-_START_TIMEOUT_S = 300.0
-_WORKER = processes.program("edgecv.bench.turns")
+from edgecv.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +33,7 @@ class Competitor:
         load: keyword arguments of `edgecv.load`, such as ``threads``.
         affinity: CPUs that its process is pinned to; () is all.
         hints: about a bare model file, as `edgecv.hints.Hints.given` returns them.
+        plan: many images at once, through `edgecv.predict_all`; None is one after the other.
     """
 
     name: str
@@ -45,11 +41,14 @@ class Competitor:
     load: dict[str, Any]
     affinity: tuple[int, ...] = ()
     hints: dict[str, Any] | None = None
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
     """How long one model took from pixels in memory to a result.
+
+    With a plan it is the wall time of a run, from encoded images to results, by its images.
 
     Attributes:
         name: of the competitor.
@@ -60,6 +59,7 @@ class Timing:
         samples: images that were timed.
         precision: read back from the engine.
         threads: of one inference.
+        peak_rss_bytes: highest resident set of its process; None where the kernel does not tell.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Timing:
     samples: int
     precision: str | None
     threads: int
+    peak_rss_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +100,32 @@ def take_turns(
     turn_s: float = 0.15,
     warmup_s: float = 0.2,
     progress: Callable[[str], None] | None = None,
+    together: bool = True,
+    timeout_s: float = TIMEOUT_S,
+    failed: Callable[[str, InferenceError], None] | None = None,
 ) -> dict[str, Timing]:
     """Time models in turns.
 
     Args:
         competitors: at least one.
         images: decoded once by each process, and run in turn; decoding is not part of the latency.
+            With a plan it is.
         rounds: each lets every model have one turn.
         turn_s: of each turn; at least three images.
         warmup_s: of each model before the first round.
         progress: called with a word on what is going on.
+        together: all models stay loaded; else each turn has a process of its own that is closed
+            before the next one starts, for machines whose memory does not hold two.
+        timeout_s: in which each answer must come.
+        failed: called with the name of a model that failed, and why, and the others go on; None
+            raises instead.
 
     Returns:
-        Competitor's name -> its timing.
+        Competitor's name -> its timing; without those that failed.
 
     Raises:
         UsageError: nothing to compare, or names that are not unique.
-        InferenceError: a process failed or died; the error names the model.
+        InferenceError: a process failed, died or hung; the error names the model.
     """
     names = [competitor.name for competitor in competitors]
     if not names or len(set(names)) != len(names) or not images or rounds < 1:
@@ -125,30 +135,65 @@ def take_turns(
             expected="competitors with unique names, images and at least one round",
             got=f"{names}, {len(images)} images, {rounds} rounds",
         )
-    samples: dict[str, list[list[float]]] = {name: [] for name in names}
-    stages: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    samples: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    facts: dict[str, dict[str, Any]] = {}
+    tell = progress or (lambda _: None)
     with ExitStack() as stack:
-        workers = {}
+        workers: dict[str, TurnProcess] = {}
+
+        def start(competitor: Competitor) -> TurnProcess:
+            request = {
+                "model": str(competitor.model),
+                "load": competitor.load,
+                "affinity": competitor.affinity,
+                "hints": competitor.hints,
+                "plan": competitor.plan.to_dict() if competitor.plan else None,
+                "images": [str(image) for image in images],
+                "warmup_s": warmup_s,
+            }
+            process = TurnProcess(competitor.name, request, timeout_s)
+            stack.callback(process.close)
+            return process
+
+        @contextmanager
+        def go_on(name: str) -> Iterator[None]:
+            """Let a model that fails leave the race, if somebody wants to hear of it."""
+            try:
+                yield
+            except InferenceError as error:
+                if failed is None:
+                    raise
+                del samples[name]
+                if name in workers:
+                    workers.pop(name).close()
+                failed(name, error)
+
         # They load at the same time, but no turn begins before the last one is ready.
-        for competitor in competitors:
-            workers[competitor.name] = stack.enter_context(_worker(competitor, images, warmup_s))
-        for name, worker in workers.items():
-            if progress:
-                progress(f"loading {name}")
-            worker.facts = worker.answer()
+        for competitor in competitors if together else ():
+            with go_on(competitor.name):
+                workers[competitor.name] = start(competitor)
+        for name in list(workers):
+            with go_on(name):
+                tell(f"loading {name}")
+                facts[name] = workers[name].answer()
+        entered = {competitor.name: competitor for competitor in competitors}
         for turn in range(rounds):
-            if progress:
-                progress(f"round {turn + 1} of {rounds}")
+            tell(f"round {turn + 1} of {rounds}")
             # Another one goes first each time: who follows whom can matter to caches and clocks.
             shift = turn % len(names)
             order = names[shift:] + names[:shift]
             for name in order if turn % 2 == 0 else order[::-1]:
-                workers[name].send({"turn_s": turn_s})
-                said = workers[name].answer()
-                samples[name].append(said["total_ms"])
-                stages[name].append(said["stages_ms"])
-        facts = {name: worker.facts for name, worker in workers.items()}
-    return {name: _timing(name, samples[name], stages[name], facts[name]) for name in names}
+                if name not in samples:
+                    continue
+                with go_on(name):
+                    if not together:
+                        workers[name] = start(entered[name])
+                        facts[name] = workers[name].answer()
+                    workers[name].send({"turn_s": turn_s})
+                    samples[name].append(workers[name].answer())
+                    if not together:
+                        workers.pop(name).close()
+    return {name: _timing(name, turns, facts[name]) for name, turns in samples.items()}
 
 
 def ratio(reference: Timing, timing: Timing, seed: int = 0) -> Ratio:
@@ -157,97 +202,18 @@ def ratio(reference: Timing, timing: Timing, seed: int = 0) -> Ratio:
     return Ratio(float(np.median(pairs)), bootstrap_median(pairs, seed))
 
 
-def _timing(
-    name: str, turns: list[list[float]], stages: list[dict[str, float]], facts: dict[str, Any]
-) -> Timing:
-    medians = np.array([np.median(turn) for turn in turns])
+def _timing(name: str, turns: list[dict[str, Any]], facts: dict[str, Any]) -> Timing:
+    medians = np.array([np.median(turn["total_ms"]) for turn in turns])
+    stages = [turn["stages_ms"] for turn in turns]
+    peaks = [turn["peak_rss_bytes"] for turn in turns if turn["peak_rss_bytes"] is not None]
     return Timing(
         name=name,
         p50_ms=float(np.median(medians)),
         ci95=bootstrap_median(medians, 0),
         rounds_ms=tuple(map(float, medians)),
         stages_ms={key: float(np.median([turn[key] for turn in stages])) for key in stages[0]},
-        samples=sum(map(len, turns)),
+        samples=sum(turn["images"] for turn in turns),
         precision=facts["precision"],
         threads=facts["threads"],
+        peak_rss_bytes=max(peaks, default=None),
     )
-
-
-class _Worker:
-    """A process with a loaded model, waiting for its turn."""
-
-    def __init__(self, process: subprocess.Popen[str], where: str) -> None:
-        self._process = process
-        self._where = where
-        self.facts: dict[str, Any] = {}
-
-    def send(self, request: dict[str, Any]) -> None:
-        """Send a line of JSON; a process that died is noticed by `answer`."""
-        stdin = self._process.stdin
-        assert stdin is not None
-        with suppress(BrokenPipeError):
-            stdin.write(json.dumps(request) + "\n")
-            stdin.flush()
-
-    def answer(self) -> dict[str, Any]:
-        """Wait for the answer to the last line.
-
-        Raises:
-            InferenceError: the process reports an error, died, or does not answer in time.
-        """
-        stdout = self._process.stdout
-        assert stdout is not None
-        watchdog = threading.Timer(_START_TIMEOUT_S, self._process.kill)
-        watchdog.start()
-        try:
-            for line in stdout:
-                # An engine may print lines of its own.
-                try:
-                    said = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(said, dict) and "error" in said:
-                    raise InferenceError(said["error"], where=self._where)
-                if isinstance(said, dict) and "done" in said:
-                    return said
-        finally:
-            watchdog.cancel()
-        status = self._process.wait()
-        raise InferenceError(
-            f"the process that times it died with status {status}", where=self._where
-        )
-
-
-@contextmanager
-def _worker(competitor: Competitor, images: Sequence[Path], warmup_s: float) -> Iterator[_Worker]:
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-        )
-    except OSError as error:
-        raise InferenceError(f"no process to time it: {error}", where=competitor.name) from None
-    worker = _Worker(process, competitor.name)
-    try:
-        worker.send(
-            {
-                "model": str(competitor.model),
-                "load": competitor.load,
-                "affinity": competitor.affinity,
-                "hints": competitor.hints,
-                "images": [str(image) for image in images],
-                "warmup_s": warmup_s,
-            }
-        )
-        yield worker
-    finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()

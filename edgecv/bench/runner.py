@@ -190,6 +190,8 @@ def _request(cell: Cell, images: Sequence[Path], settings: Settings) -> dict[str
         "streams": cell.streams,
         "rate_hz": settings.rate_hz,
         "seed": settings.seed,
+        "plan": cell.plan.to_dict() if cell.plan else None,
+        "affinity": cell.affinity,
         "warmup_s": settings.warmup_s,
         "duration_s": settings.duration_s / settings.processes,
     }

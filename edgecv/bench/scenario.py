@@ -15,6 +15,7 @@ from edgecv.record import Record
 
 if TYPE_CHECKING:
     from edgecv.model import Model
+    from edgecv.plan import Plan
 
 FEWEST = 10
 """Images of a run, however long they take."""
@@ -31,6 +32,7 @@ class Setup(Record, kw_only=True):
         rate_hz: mean rate of arrivals, where a schedule is kept; None for the scenario's own.
         seed: of random arrivals.
         typical_ms: median latency of the warm-up.
+        plan: of many images at once; None lets the scenario find one.
         clock: seconds, monotonic.
         sleep: waits for so many seconds.
     """
@@ -42,6 +44,7 @@ class Setup(Record, kw_only=True):
     rate_hz: float | None = None
     seed: int = 0
     typical_ms: float = 0.0
+    plan: Plan | None = None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 

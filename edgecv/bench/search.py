@@ -1,101 +1,57 @@
 """Find the fastest way to run a bundle on this machine, by measurement that stops early.
 
-Candidates race in heats: each heat's models take turns in processes of their own, beside the best
-one so far, and ratios are taken within a round, so that what happens to the machine happens to all
-of them. Who is slower beyond doubt leaves; the rest race again, longer. What is left within `ALIKE`
-of the best counts as equally fast, and the one with fewer threads is taken.
+Each candidate is first tried alone, one after the other: does it run, within which memory, and how
+fast about. Those that can win then race in heats: each heat's models take turns in processes of
+their own, beside the best one so far, and ratios are taken within a round, so that what happens to
+the machine happens to all of them. Who is slower beyond doubt leaves; the rest race again, longer.
+What is left within `ALIKE` of the best counts as equally fast, and the one with fewer threads is
+taken. A candidate that fails leaves, with the reason, and the search goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from edgecv import host
-from edgecv.bench.interleaved import Competitor, Ratio, Timing, ratio, take_turns
-from edgecv.record import Record
+from edgecv.bench.interleaved import Competitor, Timing, take_turns
+from edgecv.bench.limits import Budget, Limits, too_large
+from edgecv.bench.space import Candidate, Goal
+from edgecv.bench.standings import Standing, Standings
+from edgecv.bench.turn_process import TIMEOUT_S
+from edgecv.errors import InferenceError
 
-ALIKE = 1.01
-"""Speeds whose ratio is below are alike."""
-HEATS = ((4, 0.1), (10, 0.15), (24, 0.2))
+HEATS: dict[Goal, tuple[tuple[int, float], ...]] = {
+    "latency": ((4, 0.1), (10, 0.15), (24, 0.2)),
+    "throughput": ((4, 0.4), (8, 0.6), (16, 0.8)),
+}
 """Rounds of each heat, and seconds of a turn."""
+ALONE_S: dict[Goal, float] = {"latency": 0.2, "throughput": 0.4}
+"""Seconds for which a candidate is timed alone."""
 BESIDE = 4
 """Challengers that are loaded at the same time, beside the best one so far."""
-SURELY, FAR = 0.98, 0.8
-"""A candidate leaves when the upper end of its speed against the best is below the first; or where
-it did not race the best itself, when its speed, by way of whom both raced, is below the second."""
-
-Race = Callable[[Sequence[Competitor], int, float], dict[str, Timing]]
-
-
-class Candidate(Record, kw_only=True):
-    """One way to run a bundle.
-
-    Attributes:
-        variant: its id.
-        backend: of the variant.
-        threads: of one inference.
-        affinity: CPUs that the process is pinned to; () is all.
-    """
-
-    variant: str
-    backend: str
-    threads: int
-    affinity: tuple[int, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """A name that no other candidate has."""
-        pinned = f" on CPUs {','.join(map(str, self.affinity))}" if self.affinity else ""
-        return f"{self.variant} x{self.threads}{pinned}"
+HOPELESS = 1 / 8
+"""A candidate does not race whose speed, each of them alone, is below this share of the best's.
+Other work on a machine was seen to make equals look like 1 to 4, which only a race sets right."""
+MEMORY_SHARE = 0.8
+"""Of the free memory, for all that are loaded at the same time."""
+Failed = Callable[[str, InferenceError], None]
 
 
-class Standing(Record, kw_only=True):
-    """How a candidate ended.
+class Race(Protocol):
+    """Times competitors in turns, as `edgecv.bench.interleaved.take_turns` does."""
 
-    Attributes:
-        candidate: it.
-        p50_ms: from pixels to result, in the last heat that it was in.
-        ci95: interval of `p50_ms`.
-        speed: against the winner; 1 is as fast.
-        heats: in which it took part.
-        left: why it is out; "" for those that lasted to the end.
-    """
-
-    candidate: Candidate
-    p50_ms: float | None = None
-    ci95: tuple[float, float] | None = None
-    speed: float | None = None
-    heats: int = 0
-    left: str = ""
-
-
-def thread_counts(cpus: int | None = None) -> tuple[int, ...]:
-    """List the numbers of threads worth trying: powers of two, and all CPUs."""
-    most = host.usable_cpus() if cpus is None else cpus
-    return tuple(sorted({1 << i for i in range(most.bit_length()) if 1 << i <= most} | {most}))
-
-
-def fast_cpus(root: Path = Path("/")) -> tuple[int, ...]:
-    """Return the CPUs of the fast kind where there are several kinds; () where all are alike.
-
-    Sources: ``cpu_capacity`` of Arm kernels; else the highest clock of cpufreq, which tells two
-    kinds where it differs by more than a tenth.
-    """
-    for file in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
-        found: dict[int, int] = {}
-        for path in (root / "sys/devices/system/cpu").glob(f"cpu[0-9]*/{file}"):
-            number = path.relative_to(root / "sys/devices/system/cpu").parts[0][3:]
-            try:
-                found[int(number)] = int(path.read_text())
-            except (OSError, ValueError):
-                continue
-        if found:
-            top = max(found.values())
-            fast = tuple(sorted(cpu for cpu, value in found.items() if value > 0.9 * top))
-            return fast if len(fast) < len(found) else ()
-    return ()
+    def __call__(
+        self,
+        some: Sequence[Competitor],
+        rounds: int,
+        turn_s: float,
+        *,
+        together: bool,
+        failed: Failed,
+    ) -> dict[str, Timing]:
+        """Return the timing of each that did not fail."""
 
 
 def search(
@@ -103,7 +59,11 @@ def search(
     candidates: Sequence[Candidate],
     images: Sequence[Path],
     *,
+    goal: Goal = "latency",
+    limits: Limits | None = None,
+    budget: Budget | None = None,
     race: Race | None = None,
+    free_bytes: Callable[[], int | None] = host.free_memory_bytes,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Standing]:
     """Race candidates until the best is known.
@@ -112,97 +72,161 @@ def search(
         model: the bundle.
         candidates: at least one, the preferred one first.
         images: run in turn.
+        goal: what the candidates are timed for.
+        limits: whoever is seen to need more memory does not race.
+        budget: of time; what it does not suffice for is not done, and told.
         race: times competitors in turns; None does it for real.
+        free_bytes: tells the free memory; candidates are loaded at the same time only where it
+            holds them, else each turn has a fresh process.
         progress: called with a word on what is going on.
 
     Returns:
-        All candidates, the winner first, those that lasted by their speed, then those that left.
-
-    Raises:
-        InferenceError: a candidate failed.
+        All candidates, the winner first, those that lasted by their speed, then the others. Where
+        the first one has not lasted, none can be used.
     """
+    budget = budget or Budget()
 
-    def really(some: Sequence[Competitor], rounds: int, turn_s: float) -> dict[str, Timing]:
-        return take_turns(some, images, rounds=rounds, turn_s=turn_s, progress=progress)
+    def really(
+        some: Sequence[Competitor], rounds: int, turn_s: float, *, together: bool, failed: Failed
+    ) -> dict[str, Timing]:
+        timeout_s = min(TIMEOUT_S, max(1.0, budget.search_s()))
+        return take_turns(
+            some, images, rounds=rounds, turn_s=turn_s, together=together, failed=failed,
+            timeout_s=timeout_s, progress=progress,
+        )  # fmt: skip
 
-    race = race or really
-    standings = {c.name: Standing(candidate=c) for c in candidates}
-    alive = list(candidates)
-    best = alive[0]
-    for number, (rounds, turn_s) in enumerate(HEATS, 1):
-        if len(alive) == 1 and number > 1:
-            break
-        progress(f"heat {number}: {len(alive)} candidates")
-        challengers = [c for c in alive if c is not best] or [best]
-        for start in range(0, len(challengers), BESIDE):
-            some = [best, *(c for c in challengers[start : start + BESIDE] if c is not best)]
-            timings = race([_competitor(model, c) for c in some], rounds, turn_s)
-            best = _note(standings, some, timings, best)
-        alive = _keep(standings, alive, best)
-    winner = _prefer(standings, alive, best)
-    return _ranked(standings, winner)
+    one = _Search(model, candidates, goal, budget, race or really, free_bytes, progress)
+    one.try_alone(limits or Limits())
+    one.run_heats()
+    return one.standings.ranked()
 
 
-def _competitor(model: Path, c: Candidate) -> Competitor:
-    load: dict[str, Any] = {"variant": c.variant, "threads": c.threads}
-    return Competitor(c.name, model, load, c.affinity)
+class _Search:
+    """The state of a search."""
+
+    def __init__(
+        self,
+        model: Path,
+        candidates: Sequence[Candidate],
+        goal: Goal,
+        budget: Budget,
+        race: Race,
+        free_bytes: Callable[[], int | None],
+        progress: Callable[[str], None],
+    ) -> None:
+        self.model, self.candidates, self.goal, self.budget = model, candidates, goal, budget
+        self.race, self.free_bytes, self.progress = race, free_bytes, progress
+        self.standings = Standings(candidates)
+        self._took_s: dict[str, float] = {}
+
+    def try_alone(self, limits: Limits) -> None:
+        """Run each candidate for a moment, one process at a time.
+
+        As soon as one runs, half of the time is kept for the heats.
+        """
+        whole_s, longest_s = self.budget.search_s(), 0.0
+        for number, c in enumerate(self.candidates, 1):
+            heats_s = whole_s / 2 if self.standings.alive() else 0.0
+            if number > 1 and self.budget.search_s() < longest_s + heats_s:
+                self.standings.leave(c, "not tried", f"{self.budget} was spent")
+                continue
+            self.progress(f"trying {number} of {len(self.candidates)}: {c.name}")
+            start = self.budget.clock()
+            timings = self._race([c], 1, ALONE_S[self.goal], together=False)
+            self._took_s[c.name] = took_s = self.budget.clock() - start
+            longest_s = max(longest_s, took_s)
+            if c.name in timings:
+                self.budget.note(took_s)
+                self._note_alone(c, timings[c.name], limits)
+        alive = self.standings.alive()
+        self.standings.best = best = min(alive, key=self._p50, default=None)
+        for c in alive:
+            if best is not None and self._p50(c) * HOPELESS > self._p50(best):
+                self.standings.leave(c, "slower", f"far slower than {best.name}, each alone")
+
+    def run_heats(self) -> None:
+        """Let those that still run race, until one is left or time is up."""
+        standings = self.standings
+        for number, (rounds, turn_s) in enumerate(HEATS[self.goal], 1):
+            alive = standings.alive()
+            if len(alive) < 2:
+                return
+            self.progress(f"heat {number}: {len(alive)} candidates")
+            waiting = [c for c in alive if c != standings.best]
+            while waiting and standings.best is not None:
+                group, together = self._group(waiting)
+                some = [standings.best, *group]
+                if self._cost_s(some, rounds, turn_s, together) > self.budget.search_s():
+                    self._give_up()
+                    return
+                waiting = waiting[len(group) :]
+                timings = self._race(some, rounds, turn_s, together=together)
+                ran = [c for c in some if c.name in timings]
+                if standings.best in ran:
+                    standings.note(ran, timings)
+                else:
+                    # Nothing can be held against it; the others race once more.
+                    standings.replace_best()
+                    waiting = [c for c in standings.alive() if c != standings.best]
+            standings.drop_far()
+
+    def _race(
+        self, some: Sequence[Candidate], rounds: int, turn_s: float, *, together: bool
+    ) -> dict[str, Timing]:
+        by_name = {c.name: c for c in some}
+
+        def failed(name: str, error: InferenceError) -> None:
+            self.standings.leave(by_name[name], "failed", error.what)
+
+        racing = [competitor(self.model, c, self.goal) for c in some]
+        return self.race(racing, rounds, turn_s, together=together, failed=failed)
+
+    def _note_alone(self, c: Candidate, timing: Timing, limits: Limits) -> None:
+        peak = timing.peak_rss_bytes
+        p50_ms = round(timing.p50_ms, 4)
+        self.standings.set(c, status="lasted", p50_ms=p50_ms, peak_rss_bytes=peak)
+        reason = too_large(peak, limits)
+        if reason is not None:
+            self.standings.leave(c, "over a limit", reason)
+
+    def _group(self, waiting: Sequence[Candidate]) -> tuple[list[Candidate], bool]:
+        """Choose who races beside the best, and whether memory holds them at the same time."""
+        free, best = self.free_bytes(), self.standings.best
+        room = float("inf") if free is None else MEMORY_SHARE * free
+        room -= 0 if best is None else self._peak(best)
+        group: list[Candidate] = []
+        for c in waiting[:BESIDE]:
+            room -= self._peak(c)
+            if group and room < 0:
+                break
+            group.append(c)
+            if room < 0:
+                return group, False
+        return group, True
+
+    def _cost_s(
+        self, some: Sequence[Candidate], rounds: int, turn_s: float, together: bool
+    ) -> float:
+        """Estimate what a race takes, by what each took alone."""
+        starts = sum(self._took_s[c.name] for c in some)
+        # A turn is at least three images; with a plan, three for each worker.
+        turns = sum(max(turn_s, 3 * c.plan.workers * self._p50(c) / 1e3) for c in some)
+        return rounds * turns + starts * (1 if together else rounds)
+
+    def _give_up(self) -> None:
+        """Note for whom there was no time to race at all."""
+        for c in self.standings.alive():
+            if not self.standings[c].heats and c != self.standings.best:
+                self.standings.leave(c, "not raced", f"{self.budget} was spent before it raced")
+
+    def _p50(self, c: Candidate) -> float:
+        return self.standings[c].p50_ms or 0.0
+
+    def _peak(self, c: Candidate) -> int:
+        return self.standings[c].peak_rss_bytes or 0
 
 
-def _note(
-    standings: dict[str, Standing],
-    some: Sequence[Candidate],
-    timings: dict[str, Timing],
-    best: Candidate,
-) -> Candidate:
-    """Record a race, its speeds against the one that was best, and return who is best now."""
-    speeds = {c.name: ratio(timings[best.name], timings[c.name]) for c in some}
-    fastest = max(some, key=lambda c: speeds[c.name].value)
-    reference = timings[fastest.name]
-    # Those of earlier races of the heat were held against the one that was best then.
-    names = {c.name for c in some}
-    for name, old in standings.items():
-        if name not in names and old.speed is not None:
-            gain = speeds[fastest.name].value
-            standings[name] = old.replace(speed=round(old.speed / gain, 4))
-    for c in some:
-        timing, speed = timings[c.name], ratio(reference, timings[c.name])
-        old = standings[c.name]
-        standings[c.name] = old.replace(
-            p50_ms=round(timing.p50_ms, 4),
-            ci95=timing.ci95,
-            speed=round(speed.value, 4),
-            heats=old.heats + 1,
-            left="" if not _slower(speed) else f"slower than {fastest.name}",
-        )
-    return fastest
-
-
-def _slower(speed: Ratio) -> bool:
-    return speed.ci95[1] < SURELY
-
-
-def _keep(
-    standings: dict[str, Standing], alive: Sequence[Candidate], best: Candidate
-) -> list[Candidate]:
-    """Keep those that did not leave; who raced the best of an earlier race is measured again."""
-    for name, old in standings.items():
-        if not old.left and old.speed is not None and old.speed < FAR:
-            standings[name] = old.replace(left=f"slower than {best.name}")
-    kept = [c for c in alive if not standings[c.name].left or c is best]
-    standings[best.name] = standings[best.name].replace(left="")
-    return kept
-
-
-def _prefer(
-    standings: dict[str, Standing], alive: Sequence[Candidate], best: Candidate
-) -> Candidate:
-    """Among those alike, take the one with fewer threads, then the faster one."""
-    alike = [c for c in alive if (standings[c.name].speed or 0) * ALIKE >= 1 or c is best]
-    return min(alike, key=lambda c: (c.threads, bool(c.affinity), -(standings[c.name].speed or 0)))
-
-
-def _ranked(standings: dict[str, Standing], winner: Candidate) -> list[Standing]:
-    first = standings[winner.name]
-    rest = [s for name, s in standings.items() if name != winner.name]
-    rest.sort(key=lambda s: (bool(s.left), -s.heats, -(s.speed or 0)))
-    return [first, *rest]
+def competitor(model: Path, c: Candidate, goal: Goal) -> Competitor:
+    """Let a candidate take turns; for throughput with its plan."""
+    plan = c.plan if goal == "throughput" else None
+    return Competitor(c.name, model, c.load, c.affinity, plan=plan)

@@ -5,109 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from edgecv import tuned
-from edgecv.bench import search
 from edgecv.bench.cell import Cell, Settings
+from edgecv.bench.limits import Budget, Limits, allowed, breach
 from edgecv.bench.report import Result
 from edgecv.bench.runner import measure
-from edgecv.bench.search import Candidate, Standing
+from edgecv.bench.search import search
+from edgecv.bench.space import Candidate, Goal, candidates
+from edgecv.bench.standings import Standing
 from edgecv.bundle import open_bundle
-from edgecv.engines import why_not
-from edgecv.errors import UsageError
-from edgecv.manifest import Manifest
+from edgecv.errors import InferenceError, UsageError
 from edgecv.record import Record
 
-Goal = Literal["latency", "throughput"]
-NOT_ACCURACY = ("drop_points", "size_bytes", "latency_ms")
-
-
-class Limits(Record, kw_only=True):
-    """What the choice must keep.
-
-    Attributes:
-        max_latency_ms: of the 90th percentile from encoded image to result.
-        max_memory_bytes: peak resident set of a process that runs it.
-        max_drop_points: of the main metric on the card, in hundredths, below the best variant.
-    """
-
-    max_latency_ms: float | None = None
-    max_memory_bytes: float | None = None
-    max_drop_points: float | None = None
+WARMUP_S = 0.5
+"""Before the measurement in full."""
+_RUNS = ("lasted", "slower", "not raced")
 
 
 class Tuning(Record, kw_only=True):
     """What was found.
 
     Attributes:
-        choice: the best that keeps the limits.
-        standings: of the race, the fastest first; empty for throughput.
-        results: measured in full: of the choice, and of whoever failed a limit before it.
+        choice: the best that keeps the limits, for a process as this one is.
+        pinned: the best when the process is pinned to the fast CPUs, where that is faster still.
+        standings: of all candidates, the fastest first; speeds are against the first.
+        results: measured in full: of the choices, and of whoever failed a limit before them.
         passed_over: variants and candidates that are out, with the reason.
     """
 
     choice: tuned.Choice
+    pinned: tuned.Choice | None = None
     standings: tuple[Standing, ...]
     results: tuple[Result, ...]
     passed_over: dict[str, str]
-
-
-def accuracy(manifest: Manifest, variant: str) -> dict[str, float]:
-    """Read what the card says about a variant's accuracy, the main metric first."""
-    return {
-        m.metric: m.value
-        for m in manifest.card.measurements
-        if m.variant == variant and m.value is not None and m.metric not in NOT_ACCURACY
-    }
-
-
-def allowed(manifest: Manifest, limits: Limits) -> tuple[list[str], dict[str, str]]:
-    """List the variants that can run here and keep the allowed drop; and why the others are out."""
-    out: dict[str, str] = {}
-    fitting = []
-    for variant in manifest.variants:
-        reason = why_not(variant.backend, variant.precision)
-        if reason is not None:
-            out[variant.id] = reason
-        else:
-            fitting.append(variant.id)
-    if limits.max_drop_points is None:
-        return fitting, out
-    figures = {name: next(iter(accuracy(manifest, name).values()), None) for name in fitting}
-    best = max((value for value in figures.values() if value is not None), default=None)
-    kept = []
-    for name, value in figures.items():
-        if value is None or best is None:
-            out[name] = "the card has no accuracy of it"
-        elif (best - value) * 100 > limits.max_drop_points + 1e-9:
-            out[name] = (
-                f"{(best - value) * 100:.2f} points below the best variant, "
-                f"{limits.max_drop_points:g} are allowed"
-            )
-        else:
-            kept.append(name)
-    return kept, out
-
-
-def candidates(
-    manifest: Manifest, variants: Sequence[str], root: Path = Path("/")
-) -> list[Candidate]:
-    """Lay out the ways to run some variants: threads, and fast CPUs where there are two kinds."""
-    fast = search.fast_cpus(root)
-    found = [
-        Candidate(variant=v.id, backend=v.backend, threads=threads)
-        for v in manifest.variants
-        if v.id in variants
-        # The default first: it is what everything is held against.
-        for threads in reversed(search.thread_counts())
-    ]
-    found += [
-        c.replace(threads=len(fast), affinity=fast)
-        for c in found
-        if fast and c.threads == max(search.thread_counts())
-    ]
-    return list(dict.fromkeys(found))
 
 
 def tune(
@@ -117,6 +48,7 @@ def tune(
     goal: Goal = "latency",
     limits: Limits | None = None,
     seconds: float = 5.0,
+    budget_s: float | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Tuning:
     """Find the best way to run a bundle here.
@@ -127,93 +59,170 @@ def tune(
         goal: ``latency`` of one image after the other, or ``throughput`` of many.
         limits: that the choice must keep.
         seconds: of the measurement in full, which the limits are held against.
+        budget_s: in which all of it must end; None is no bound.
         progress: called with a word on what is going on.
 
     Raises:
-        UsageError: no variant may be tried, or none keeps the limits.
-        InferenceError: a candidate failed.
+        UsageError: no variant may be tried, none keeps the limits, or the budget is less than one
+            measurement takes.
+        InferenceError: every candidate that was tried failed.
     """
-    limits = limits or Limits()
+    if budget_s is not None and budget_s <= seconds + WARMUP_S:
+        raise UsageError(
+            "the budget leaves no time to search",
+            where="budget",
+            expected=f"more than the {seconds + WARMUP_S:g} s of the measurement in full",
+            got=f"{budget_s:g} s",
+            remedy="give more, or measure for fewer --seconds",
+        )
     with open_bundle(model) as bundle:
         manifest, digest = bundle.manifest, bundle.digest
+    limits = limits or Limits()
     variants, out = allowed(manifest, limits)
     if not variants:
-        told = "; ".join(f"{name}: {why}" for name, why in out.items())
-        raise UsageError(f"no variant may be tried: {told}", where=manifest.name)
-    standings: list[Standing] = []
-    results: list[Result] = []
-    settings = Settings(duration_s=seconds, warmup_s=0.5, processes=1, cold_starts=1, memory=False)
-    if goal == "latency":
-        standings = search.search(model, candidates(manifest, variants), images, progress=progress)
-        ranked = [s.candidate for s in sorted(standings, key=lambda s: bool(s.left))]
-    else:
-        rates: dict[str, Result] = {}
-        for name in variants:
-            progress(f"throughput of {name}")
-            cell = Cell(model=model, load={"variant": name}, scenario="offline")
-            rates[name] = measure(cell, images, settings)
-        backends = {v.id: v.backend for v in manifest.variants}
-        order = sorted(variants, key=lambda name: -(rates[name].throughput or 0))
-        ranked = [
-            Candidate(variant=n, backend=backends[n], threads=rates[n].threads) for n in order
-        ]
-    for candidate in ranked:
-        progress(f"measuring {candidate.name}")
-        load = {"variant": candidate.variant, "threads": candidate.threads}
-        if goal == "throughput":
-            load = {"variant": candidate.variant, "threads": None}
-        scenario = "single" if goal == "latency" else "offline"
-        result = measure(Cell(model=model, load=load, scenario=scenario), images, settings)
-        results.append(result)
-        broken = breach(result, limits)
-        if broken is None:
-            choice = _choice(model, digest, goal, candidate, result)
-            return Tuning(choice=choice, standings=tuple(standings), results=tuple(results),
-                          passed_over=out)  # fmt: skip
-        out[candidate.name] = broken
-    told = "; ".join(f"{name}: {why}" for name, why in out.items())
-    raise UsageError(f"nothing keeps the limits: {told}", where=manifest.name)
-
-
-def breach(result: Result, limits: Limits) -> str | None:
-    """Say which limit a measured candidate breaks, and by how much; None where it breaks none."""
-    total = result.latency_ms["total"]
-    latency = total.p90 if total.p90 is not None else total.p50
-    if limits.max_latency_ms is not None and latency is not None:
-        name = "p90" if total.p90 is not None else "p50"
-        if latency > limits.max_latency_ms:
-            return f"{name} of {latency:.2f} ms, {limits.max_latency_ms:g} are allowed"
-    peak = result.memory_bytes.peak_rss
-    if limits.max_memory_bytes is not None:
-        if peak is None:
-            return "its memory cannot be measured here"
-        if peak > limits.max_memory_bytes:
-            allowed_mib = limits.max_memory_bytes / 2**20
-            return f"a peak of {peak / 2**20:.0f} MiB, {allowed_mib:.0f} are allowed"
-    return None
-
-
-def _choice(
-    model: Path, digest: str, goal: Goal, candidate: Candidate, result: Result
-) -> tuned.Choice:
-    total = result.latency_ms["total"]
-    return tuned.Choice(
-        schema=tuned.SCHEMA,
-        model=model.name,
-        digest=digest,
-        cpu=tuned.identity(),
-        goal=goal,
-        variant=candidate.variant,
-        engine=tuned.engine_of(candidate.backend),
-        threads=candidate.threads if goal == "latency" else None,
-        plan=result.plan if goal == "throughput" else None,
-        affinity=candidate.affinity,
-        measured={
-            "p50_ms": total.p50,
-            "p90_ms": total.p90,
-            "throughput": result.throughput,
-            "peak_rss_bytes": result.memory_bytes.peak_rss,
-            "validity": result.validity.status,
-        },
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        raise UsageError(f"no variant may be tried: {_told(out)}", where=manifest.name)
+    one = _Tuner(
+        model, digest, images, goal, limits, seconds, Budget(budget_s, seconds + WARMUP_S), progress
     )
+    one.out.update(out)
+    every = candidates(manifest, variants, goal)
+    one.search([c for c in every if not c.affinity])
+    choice = one.settle(one.standings)
+    if choice is None:
+        raise one.nothing(manifest.name)
+    pinned = one.pinned(choice[0], [c for c in every if c.affinity])
+    return Tuning(
+        choice=one.record(*choice),
+        pinned=None if pinned is None else one.record(*pinned),
+        standings=tuple(one.standings),
+        results=tuple(one.results),
+        passed_over=one.out,
+    )
+
+
+class _Tuner:
+    """What one call of `tune` finds, step by step."""
+
+    def __init__(
+        self,
+        model: Path,
+        digest: str,
+        images: Sequence[Path],
+        goal: Goal,
+        limits: Limits,
+        seconds: float,
+        budget: Budget,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.model, self.digest, self.images, self.goal = model, digest, images, goal
+        self.limits, self.budget, self.progress = limits, budget, progress
+        self.settings = Settings(
+            duration_s=seconds, warmup_s=WARMUP_S, processes=1, cold_starts=1, memory=False
+        )
+        self.standings: list[Standing] = []
+        self.results: list[Result] = []
+        self.out: dict[str, str] = {}
+
+    def search(self, some: Sequence[Candidate]) -> list[Standing]:
+        """Race some candidates, and add them to the standings."""
+        found = search(
+            self.model, some, self.images, goal=self.goal, limits=self.limits, budget=self.budget,
+            progress=self.progress,
+        )  # fmt: skip
+        known = {s.candidate for s in self.standings}
+        self.standings += [s for s in found if s.candidate not in known]
+        return found
+
+    def settle(self, ranked: Sequence[Standing]) -> tuple[Candidate, Result] | None:
+        """Measure candidates in full, the fastest first, until one keeps the limits."""
+        measured = False
+        for candidate in [s.candidate for s in ranked if s.status in _RUNS]:
+            if measured and self.budget.left_s() < self.budget.full_s():
+                self.out[candidate.name] = f"{self.budget} was spent before it was measured"
+                continue
+            measured = True
+            self.progress(f"measuring {candidate.name}")
+            try:
+                result = self.measure(candidate)
+            except InferenceError as error:
+                self.out[candidate.name] = error.message
+                continue
+            self.results.append(result)
+            broken = breach(result, self.limits)
+            if broken is None:
+                return candidate, result
+            self.out[candidate.name] = broken
+        return None
+
+    def pinned(
+        self, choice: Candidate, some: Sequence[Candidate]
+    ) -> tuple[Candidate, Result] | None:
+        """Race the choice with candidates that are pinned to fast CPUs; None where it wins."""
+        if not some:
+            return None
+        if self.budget.search_s() < 2 * self.budget.start_s:
+            left = f"{self.budget} was spent"
+            self.standings += [Standing(candidate=c, left=left) for c in some]
+            return None
+        before = list(self.standings)
+        found = self.search([choice, *some])
+        speed = next((s.speed for s in found if s.candidate == choice), None)
+        # In the table all speeds are against the choice, also of those that only raced here.
+        self.standings = before + [
+            s.replace(speed=None if not speed or s.speed is None else round(s.speed / speed, 4))
+            for s in found
+            if s.candidate != choice
+        ]
+        if not found[0].candidate.affinity or found[0].status != "lasted":
+            return None
+        if self.budget.left_s() < self.budget.full_s():
+            self.out[found[0].candidate.name] = f"{self.budget} was spent before it was measured"
+            return None
+        faster = found[: next(i for i, s in enumerate(found) if s.candidate == choice)]
+        return self.settle([s for s in faster if s.status == "lasted"])
+
+    def measure(self, candidate: Candidate) -> Result:
+        """Measure a candidate in full, as `edgecv bench` does."""
+        cell = Cell(
+            model=self.model,
+            load=candidate.load,
+            scenario="single" if self.goal == "latency" else "offline",
+            plan=candidate.plan if self.goal == "throughput" else None,
+            affinity=candidate.affinity,
+        )
+        return measure(cell, self.images, self.settings)
+
+    def nothing(self, name: str) -> UsageError | InferenceError:
+        """Make the error of a search that found nothing, with the reason of each candidate."""
+        failed = {s.candidate.name: s.left for s in self.standings if s.status not in _RUNS}
+        told = _told({**self.out, **failed})
+        if not self.results and all(s.status != "over a limit" for s in self.standings):
+            return InferenceError(f"no candidate could be run: {told}", where=name)
+        return UsageError(f"nothing keeps the limits: {told}", where=name)
+
+    def record(self, candidate: Candidate, result: Result) -> tuned.Choice:
+        """Make the record that loading looks up, where the same CPUs may be used."""
+        total = result.latency_ms["total"]
+        return tuned.Choice(
+            schema=tuned.SCHEMA,
+            model=self.model.name,
+            digest=self.digest,
+            cpu=tuned.identity(candidate.affinity or None),
+            goal=self.goal,
+            variant=candidate.variant,
+            engine=tuned.engine_of(candidate.backend),
+            plan=candidate.plan,
+            affinity=candidate.affinity,
+            measured={
+                "p50_ms": total.p50,
+                "p90_ms": total.p90,
+                "throughput": result.throughput,
+                "peak_rss_bytes": result.memory_bytes.peak_rss,
+                "validity": result.validity.status,
+            },
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+
+def _told(reasons: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {why}" for name, why in reasons.items())

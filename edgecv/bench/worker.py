@@ -7,6 +7,7 @@ the end. Nothing is imported before the first result that a plain program would 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 
@@ -17,6 +18,7 @@ from typing import Any  # noqa: E402
 
 from edgecv.errors import EdgecvError  # noqa: E402
 from edgecv.hints import Hints  # noqa: E402
+from edgecv.host import status_bytes  # noqa: E402
 from edgecv.loading import load  # noqa: E402
 
 _IMPORTED_S = time.monotonic()
@@ -24,6 +26,9 @@ _IMPORTED_S = time.monotonic()
 
 def run(request: dict[str, Any]) -> None:
     """Measure one configuration and print what came out."""
+    if request.get("affinity"):
+        # Before the engine makes its threads, which inherit it.
+        os.sched_setaffinity(0, request["affinity"])
     hints = Hints(**request["hints"]) if request.get("hints") else None
     images = [Path(image) for image in request["images"]]
     with load(request["model"], hints=hints, trusted=True, **request["load"]) as model:
@@ -36,8 +41,8 @@ def run(request: dict[str, Any]) -> None:
             first_result_s=time.monotonic(),
             first_ms=first.timings_ms.total,
             info=model.info.to_json(),
-            rss_bytes=_status_bytes("VmRSS"),
-            peak_rss_bytes=_status_bytes("VmHWM"),
+            rss_bytes=status_bytes("VmRSS"),
+            peak_rss_bytes=status_bytes("VmHWM"),
             cpu_s=time.process_time(),
         )
         if request.get("scenario", "cold") == "cold":
@@ -49,6 +54,7 @@ def _steady(model: Any, images: list[bytes], request: dict[str, Any]) -> None:
     # Reading a file from the page cache is not the model's latency; decoding it is.
     from edgecv import plugins
     from edgecv.bench.scenario import Setup
+    from edgecv.plan import Plan
 
     totals: list[float] = []
     deadline = time.monotonic() + request["warmup_s"]
@@ -64,19 +70,9 @@ def _steady(model: Any, images: list[bytes], request: dict[str, Any]) -> None:
         rate_hz=request["rate_hz"],
         seed=request["seed"],
         typical_ms=recent[len(recent) // 2],
+        plan=Plan(**request["plan"]) if request.get("plan") else None,
     )
-    _say(**scenario.run(setup).to_dict(), peak_rss_bytes=_status_bytes("VmHWM"))
-
-
-def _status_bytes(field: str) -> int | None:
-    """Read a size of this process; VmHWM is the peak since exec, unlike getrusage's."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(f"{field}:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        return None
-    return None
+    _say(**scenario.run(setup).to_dict(), peak_rss_bytes=status_bytes("VmHWM"))
 
 
 def _say(**facts: Any) -> None:

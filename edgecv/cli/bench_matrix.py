@@ -128,7 +128,7 @@ Choice = tuple[dict[str, Any], str | None, dict[str, float]]
 def _of_bundle(
     model: Path, hints: Hints, trusted: bool, variant: str | None, backend: str | None
 ) -> list[Choice]:
-    from edgecv.bench.tuning import accuracy
+    from edgecv.bench.limits import accuracy
     from edgecv.bundle import open_bundle
     from edgecv.engines import why_not
     from edgecv.variants import choose_variant

@@ -24,7 +24,7 @@ LAYERS = [
      "image_files", "npy", "prompts", "soft_masks", "rotated", "polygons",
      "exif", "session", "onnx_file", "onnx_metadata", "external_data", "image_header", "card",
      "map_summary", "antialias", "page"],
-    ["manifest", "results", "svg"],
+    ["manifest", "plan", "results", "svg"],
     ["bundle", "codecs", "foreign", "head", "truth", "metric", "sink"],
     ["bundle_writer", "preprocess", "candidates", "distances", "finished", "head_check",
      "model_inputs", "dataset", "data_yaml", "mask_truth", "outline_labels", "overlaps",

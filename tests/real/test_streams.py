@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import edgecv
-from edgecv.crew import Plan
+from edgecv.plan import Plan
 from edgecv.throughput import predict_all
 
 CASES = {

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from edgecv.bench import turn_process
 from edgecv.bench.interleaved import Competitor, Timing, ratio, take_turns
+from edgecv.bench.turn_process import TurnProcess
 from edgecv.errors import InferenceError, UsageError
 from edgecv.hints import Hints
 from edgecv.packing import pack
+from edgecv.plan import Plan
 from tests import models
 
 
@@ -79,3 +83,73 @@ def test_a_model_that_cannot_be_opened_is_named(tmp_path: Path, image: Path) -> 
     broken.write_bytes(b"nothing")
     with pytest.raises(InferenceError, match="bad"):
         take_turns([Competitor("bad", broken, {})], [image], rounds=1)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_one_that_fails_leaves_and_the_others_go_on(
+    bundle: Path, image: Path, tmp_path: Path, together: bool
+) -> None:
+    broken = tmp_path / "broken.edgecv"
+    broken.write_bytes(b"nothing")
+    some = [
+        Competitor("bad", broken, {}),
+        Competitor("good", bundle, {"threads": 1, "backend": "onnxruntime"}),
+    ]
+    failed: dict[str, InferenceError] = {}
+    found = take_turns(
+        some, [image], rounds=2, turn_s=0.01, warmup_s=0, together=together,
+        failed=failed.__setitem__,
+    )  # fmt: skip
+    assert list(found) == ["good"]
+    assert len(found["good"].rounds_ms) == 2
+    assert (found["good"].peak_rss_bytes or 0) > 2**20
+    assert list(failed) == ["bad"]
+    assert failed["bad"].where == "bad"
+
+
+def test_apart_only_one_process_is_there_at_a_time(
+    bundle: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, most = 0, 0
+    start, close = TurnProcess.__init__, TurnProcess.close
+    closed: set[int] = set()
+
+    def started(self: TurnProcess, *args: Any) -> None:
+        nonlocal there, most
+        there += 1
+        most = max(most, there)
+        start(self, *args)
+
+    def ended(self: TurnProcess) -> None:
+        nonlocal there
+        close(self)
+        there -= id(self) not in closed
+        closed.add(id(self))
+
+    monkeypatch.setattr(TurnProcess, "__init__", started)
+    monkeypatch.setattr(TurnProcess, "close", ended)
+    some = [Competitor(n, bundle, {"threads": 1, "backend": "onnxruntime"}) for n in "ab"]
+    for together, expected in ((False, 1), (True, 2)):
+        most = 0
+        found = take_turns(some, [image], rounds=2, turn_s=0.01, warmup_s=0, together=together)
+        assert (most, there) == (expected, 0)
+        assert [len(one.rounds_ms) for one in found.values()] == [2, 2]
+
+
+def test_many_images_at_once_take_turns_with_their_plan(bundle: Path, image: Path) -> None:
+    load = {"threads": 1, "streams": 2, "backend": "openvino"}
+    one = Competitor("a", bundle, load, plan=Plan(3, 1, 2))
+    found = take_turns([one], [image], rounds=2, turn_s=0, warmup_s=0)["a"]
+    assert len(found.rounds_ms) == 2
+    # At least twice as many images as workers in each.
+    assert found.samples >= 12
+    assert found.threads == 1
+    assert found.p50_ms > 0
+
+
+def test_a_process_that_does_not_answer_is_given_up(
+    bundle: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_process, "_WORKER", "import time; time.sleep(60)")
+    with pytest.raises(InferenceError, match="a: no answer within 0 s"):
+        take_turns([Competitor("a", bundle, {})], [image], rounds=1, timeout_s=0.2)

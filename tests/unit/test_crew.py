@@ -12,9 +12,10 @@ import pytest
 
 import edgecv
 from edgecv import crew
-from edgecv.crew import Crew, Plan, plans
+from edgecv.crew import Crew, plans
 from edgecv.errors import ImageError, ModelLoadError
 from edgecv.model import Model
+from edgecv.plan import Plan
 from tests import models
 from tests.pipelines import mean_model, settled
 

@@ -163,3 +163,75 @@ def test_what_cannot_be_read_is_none(tmp_path: Path) -> None:
 def test_memory(tmp_path: Path, files: dict[str, str], expected: int) -> None:
     root = write(tmp_path, {"proc/meminfo": "MemTotal:        1048576 kB\n", **files})
     assert host.memory_bytes(root) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 512 * 2**20),
+        (
+            {GROUP: "0::/j\n", V2 + "j/memory.max": "9000\n", V2 + "j/memory.current": "2000\n"},
+            7000,
+        ),
+        (
+            {
+                GROUP: "0::/j\n",
+                V2 + "j/memory.max": "9000\n",
+                V2 + "j/memory.current": "8000\n",
+                # Of it, what the kernel would let go of.
+                V2 + "j/memory.stat": "anon 3000\ninactive_file 5000\n",
+            },
+            6000,
+        ),
+        ({GROUP: "0::/j\n", V2 + "j/memory.max": "max\n"}, 512 * 2**20),
+    ],
+)
+def test_free_memory(tmp_path: Path, files: dict[str, str], expected: int) -> None:
+    root = write(tmp_path, {"proc/meminfo": "MemAvailable:     524288 kB\n", **files})
+    assert host.free_memory_bytes(root) == expected
+
+
+def test_free_memory_that_nobody_tells(tmp_path: Path) -> None:
+    assert host.free_memory_bytes(tmp_path) is None
+
+
+def test_fast_cpus(tmp_path: Path) -> None:
+    assert host.fast_cpus(tmp_path) == ()
+    place = "sys/devices/system/cpu/"
+    for cpu, value in enumerate((446, 446, 1024, 1000)):
+        write(
+            tmp_path,
+            {
+                f"{place}cpu{cpu}/cpu_capacity": f"{value}\n",
+                f"{place}cpu{cpu}/cpufreq/cpuinfo_max_freq": "2000000\n",
+            },
+        )
+    assert host.fast_cpus(tmp_path) == (2, 3)
+    for path in tmp_path.rglob("cpu_capacity"):
+        path.unlink()
+    assert host.fast_cpus(tmp_path) == ()
+    write(tmp_path, {f"{place}cpu1/cpufreq/cpuinfo_max_freq": "2500000\n"})
+    assert host.fast_cpus(tmp_path) == (1,)
+
+
+def test_physical_cores(tmp_path: Path) -> None:
+    assert host.physical_cores(tmp_path) is None
+    for cpu, siblings in enumerate(("0,2", "1,3", "0,2", "1,3", "4")):
+        place = f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+        write(tmp_path, {place: f"{siblings}\n"})
+    assert host.physical_cores(tmp_path, among=range(5)) == 3
+    assert host.physical_cores(tmp_path, among=(0, 2)) == 1
+    assert host.physical_cores(tmp_path) is None  # three of the eight say nothing
+
+
+def test_sizes_of_this_process(tmp_path: Path) -> None:
+    root = write(tmp_path, {"proc/self/status": "Name:\tx y\nVmHWM:\t  2048 kB\nVmRSS:\n"})
+    assert host.status_bytes("VmHWM", root) == 2 * 2**20
+    assert host.status_bytes("VmRSS", root) is None
+    assert host.status_bytes("VmHWM", tmp_path / "gone") is None
+
+
+def test_cpus_among_others(tmp_path: Path) -> None:
+    root = write(tmp_path, {GROUP: "0::/\n", V2 + "cpu.max": "200000 100000\n"})
+    assert host.usable_cpus(root, among=(5,)) == 1
+    assert host.usable_cpus(root, among=(1, 2, 3)) == 2

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import edgecv
 from edgecv import events
 from edgecv.counters import Ages, PipelineStats
-from edgecv.crew import Plan
 from edgecv.errors import StreamError, UsageError
+from edgecv.plan import Plan
 from edgecv.results.detections import Detections
 from edgecv.streaming import Stream, stream
 from edgecv.types import Frame

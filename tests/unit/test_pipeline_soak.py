@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecv.crew import Plan
+from edgecv.plan import Plan
 from edgecv.streaming import stream
 from edgecv.throughput import predict_all
 from tests.pipelines import ListSource, frame_of, mean_model, threads

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from edgecv import outlet
-from edgecv.crew import Plan
 from edgecv.errors import EdgecvError, InferenceError, SinkError, StreamError
 from edgecv.pipeline import STOP_S
+from edgecv.plan import Plan
 from edgecv.streaming import Stream, stream
 from edgecv.types import Frame
 from tests.pipelines import ListSink, ListSource, mean_model, settled, threads

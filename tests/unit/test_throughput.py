@@ -14,8 +14,8 @@ import pytest
 
 import edgecv
 from edgecv import host
-from edgecv.crew import Plan
 from edgecv.errors import ImageError, InferenceError, UsageError
+from edgecv.plan import Plan
 from edgecv.throughput import predict_all
 from tests import models
 from tests.pipelines import frame_of, mean_model, settled, threads

@@ -43,6 +43,7 @@ def command(model: Path, open_model: Opener, json_target: str | None) -> None:
         "input": _input(info.input),
         "runs": f"{info.variant} on {info.engine}, {info.device}, {info.threads} thread(s)"
         + (", as tuned for this CPU" if info.chosen_by == "tuned" else ""),
+        **({"many images": f"{info.plan}, as tuned"} if info.plan else {}),
         "precision": info.precision or "not told by the engine",
         "tensors": f"{'; '.join(info.inputs)} -> {'; '.join(info.outputs)}",
         "model size": f"{info.model_bytes / 2**20:.2f} MiB",

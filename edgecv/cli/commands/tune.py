@@ -13,7 +13,10 @@ from edgecv.errors import UsageError
 from edgecv.page import printable
 
 if TYPE_CHECKING:
-    from edgecv.bench.tuning import Goal, Tuning
+    from edgecv.bench.space import Goal
+    from edgecv.bench.standings import Standing
+    from edgecv.bench.tuning import Tuning
+    from edgecv.tuned import Choice
 
 
 @click.command("tune")
@@ -51,6 +54,12 @@ if TYPE_CHECKING:
     type=click.FloatRange(0.1, 600),
     help="Of the measurement in full, which the limits are held against.",
 )
+@click.option(
+    "--budget",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="In which all of it ends; what was not reached is listed.",
+)
 @click.option("--dry-run", is_flag=True, help="Measure, and remember nothing.")
 @click.option("--forget", is_flag=True, help="Only forget what was found for this bundle and CPU.")
 @click.option("--json", "json_target", metavar="FILE|-", help="Write all that was found as JSON.")
@@ -62,6 +71,7 @@ def command(
     max_memory: float | None,
     max_drop: float | None,
     seconds: float,
+    budget: float | None,
     dry_run: bool,
     forget: bool,
     json_target: str | None,
@@ -69,10 +79,12 @@ def command(
     """Race the variants of BUNDLE with several numbers of threads, and remember the fastest.
 
     `edgecv.load` and every command then use it on this CPU for these bytes, unless a variant or an
-    engine is named. Each candidate runs in a process of its own, and they take turns.
+    engine is named. Each candidate runs in a process of its own, and they take turns; one that
+    fails is told, and the others go on.
     """
     from edgecv import tuned
-    from edgecv.bench.tuning import Limits, tune
+    from edgecv.bench.limits import Limits
+    from edgecv.bench.tuning import tune
     from edgecv.bundle import is_bundle, open_bundle
     from edgecv.cli.bench_matrix import images
 
@@ -98,43 +110,61 @@ def command(
         found = images(bundle, sources, Path(scratch))
         with screen.status("tuning") as status:
             done = tune(
-                bundle, found, goal=goal, limits=limits, seconds=seconds, progress=status.update
-            )
-    place = None if dry_run else tuned.write(done.choice)
-    output.write_json(
-        json_target, {**done.to_dict(), "kept": None if place is None else str(place)}
-    )
+                bundle, found, goal=goal, limits=limits, seconds=seconds, budget_s=budget,
+                progress=status.update,
+            )  # fmt: skip
+    choices = [done.choice] if done.pinned is None else [done.choice, done.pinned]
+    places = [] if dry_run else [tuned.write(choice) for choice in choices]
+    kept = str(places[0]) if places else None
+    output.write_json(json_target, {**done.to_dict(), "kept": kept})
     if json_target != "-":
-        _show(done, place)
+        _show(done, places)
     return 0
 
 
-def _show(done: Tuning, place: Path | None) -> None:
+def _show(done: Tuning, places: list[Path]) -> None:
     screen = output.console()
-    if done.standings:
-        table = output.table(
-            "pixels to result, taking turns", "candidate", "engine", "p50 ms>", "speed>", "ended"
+    many = done.choice.goal == "throughput"
+    title = "encoded images to results" if many else "pixels to result"
+    table = output.table(
+        f"{title}, taking turns", "candidate", "engine",
+        "images/s>" if many else "p50 ms>", "speed>", "peak MiB>", "ended",
+    )  # fmt: skip
+    for s in done.standings:
+        table.add_row(
+            printable(s.candidate.name),
+            s.candidate.backend,
+            "-" if not s.p50_ms else f"{1e3 / s.p50_ms:.1f}" if many else f"{s.p50_ms:.2f}",
+            "-" if s.speed is None else f"{s.speed:.3f}",
+            "-" if s.peak_rss_bytes is None else f"{s.peak_rss_bytes / 2**20:.0f}",
+            _ended(s),
         )
-        for s in done.standings:
-            table.add_row(
-                printable(s.candidate.name),
-                s.candidate.backend,
-                "-" if s.p50_ms is None else f"{s.p50_ms:.2f}",
-                "-" if s.speed is None else f"{s.speed:.3f}",
-                printable(s.left) or "lasted",
-            )
-        screen.print(table)
+    screen.print(table)
     for name, why in done.passed_over.items():
         screen.print(f"passed over: {printable(name)}: {printable(why)}")
-    choice = done.choice
-    how = f", {choice.threads} thread(s)" if choice.threads else ""
-    how += f", plan {choice.plan}" if choice.plan else ""
-    screen.print(f"chosen for {choice.goal}: {printable(choice.variant)} ({choice.engine}){how}")
-    if choice.affinity:
-        cpus = ",".join(map(str, choice.affinity))
-        screen.print(f"fastest when the process is pinned to the fast CPUs: taskset -c {cpus}")
+    _say("chosen", done.choice)
+    if done.pinned is not None:
+        _say("faster still when the process is pinned to the fast CPUs", done.pinned)
+        cpus = ",".join(map(str, done.pinned.affinity))
+        screen.print(f"run it with: taskset -c {cpus} COMMAND; it is then found by itself")
+    for place in places:
+        screen.print(f"kept in {place}")
+    if not places:
+        screen.print("not kept")
+
+
+def _ended(s: Standing) -> str:
+    if s.status in ("lasted", "slower"):
+        return printable(s.left) or "lasted"
+    return f"{s.status}: {printable(s.left)}"
+
+
+def _say(what: str, choice: Choice) -> None:
+    screen = output.console()
+    plan = choice.plan
+    how = str(plan) if choice.goal == "throughput" else f"{plan.threads} thread(s)"
+    screen.print(f"{what} for {choice.goal}: {printable(choice.variant)} ({choice.engine}), {how}")
     p50, rate = choice.measured["p50_ms"], choice.measured["throughput"]
     screen.print(
         f"measured: p50 {p50:.2f} ms, {rate:.1f} results/s ({choice.measured['validity']})"
     )
-    screen.print("not kept" if place is None else f"kept in {place}")

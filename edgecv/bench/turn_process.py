@@ -1,0 +1,102 @@
+"""A process with a loaded model that waits for its turns: the near end of `edgecv.bench.turns`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from edgecv.bench import process
+from edgecv.errors import InferenceError
+
+TIMEOUT_S = 300.0
+"""In which a process answers."""
+_WORKER = process.program("edgecv.bench.turns")
+
+
+class TurnProcess:
+    """A process that is asked for turns, one at a time.
+
+    Args:
+        name: how errors call it.
+        request: its first, which names model and images.
+        timeout_s: in which each answer must come.
+
+    Raises:
+        InferenceError: it cannot be started.
+    """
+
+    def __init__(self, name: str, request: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> None:
+        self._name, self._timeout_s = name, timeout_s
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _WORKER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            raise InferenceError(f"no process to time it: {error}", where=name) from None
+        self.send(request)
+
+    def send(self, request: Mapping[str, Any]) -> None:
+        """Send a line of JSON; a process that died is noticed by `answer`."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        with suppress(BrokenPipeError):
+            stdin.write(json.dumps(request) + "\n")
+            stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the answer to the last line.
+
+        Raises:
+            InferenceError: the process reports an error, died, or does not answer in time.
+        """
+        stdout = self._process.stdout
+        assert stdout is not None
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            self._process.kill()
+
+        watchdog = threading.Timer(self._timeout_s, give_up)
+        watchdog.start()
+        try:
+            for line in stdout:
+                # An engine may print lines of its own.
+                try:
+                    said = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(said, dict) and "error" in said:
+                    raise InferenceError(said["error"], where=self._name)
+                if isinstance(said, dict) and "done" in said:
+                    return said
+        finally:
+            watchdog.cancel()
+        status = self._process.wait()
+        if late.is_set():
+            raise InferenceError(f"no answer within {self._timeout_s:.0f} s", where=self._name)
+        # What the kernel does to the largest process where memory runs out.
+        perhaps = ", as one does that ran out of memory" if status == -signal.SIGKILL else ""
+        raise InferenceError(
+            f"the process that times it died with status {status}{perhaps}", where=self._name
+        )
+
+    def close(self) -> None:
+        """End the process and free its memory; may be called twice."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
