@@ -112,7 +112,10 @@ def print_report(report: Report, before: Report | None, screen: Console) -> None
         said = printable(f"{words.short(result)}: {words.reasons(result)}")
         screen.print(f"{result.validity.status}: {said}")
     if report.results:
-        screen.print(results_table(report.results))
+        table, left_out = results_table(report.results, screen.width)
+        screen.print(table)
+        if left_out:
+            screen.print(f"no room for {', '.join(left_out)}: --markdown and --html tell them")
         _print_stages(report, screen)
     if before is None:
         return
@@ -132,16 +135,48 @@ def print_report(report: Report, before: Report | None, screen: Console) -> None
             screen.print(f"only {title}: {printable(name(key))}")
 
 
-def results_table(results: Sequence[Result]) -> Table:
-    """Lay out one row for each result."""
+_GAP = 3
+"""Characters between two columns."""
+_NARROW = (
+    "marginal J",
+    "gross J",
+    "95 % interval",
+    "p99 ms",
+    "cold start ms",
+    "p90 ms",
+    "peak MiB",
+)
+"""Columns that a narrow screen does without, the first one first."""
+
+
+def results_table(results: Sequence[Result], width: int) -> tuple[Table, list[str]]:
+    """Lay out one row for each result.
+
+    Args:
+        results: one at least.
+        width: of the screen, characters; columns that do not fit are left out.
+
+    Returns:
+        The table, and the titles of what is left out.
+    """
     from edgecv.bench import words
 
-    columns = words.columns(results)
-    table = output.table("", "cell", "validity", *(f"{printable(c.title)}>" for c in columns))
-    for result in results:
-        cells = [column.cell(result) for column in columns]
-        table.add_row(printable(words.short(result)), result.validity.status, *cells)
-    return table
+    names = [printable(words.short(result)) for result in results]
+    cells = {c.title: [c.cell(result) for result in results] for c in words.columns(results)}
+    empty = [title for title, told in cells.items() if set(told) == {words.NOTHING}]
+    left_out: list[str] = []
+    for title in dict.fromkeys([*empty, *_NARROW]):
+        widths = [max(map(len, names)), len("validity")]
+        widths += [max(map(len, (t, *told))) for t, told in cells.items() if t not in left_out]
+        if sum(widths) + _GAP * len(widths) <= width:
+            break
+        if title in cells:
+            left_out.append(title)
+    shown = {printable(title): told for title, told in cells.items() if title not in left_out}
+    table = output.table("", "cell", "validity", *(f"{title}>" for title in shown))
+    for name, result, *row in zip(names, results, *shown.values(), strict=True):
+        table.add_row(name, result.validity.status, *row)
+    return table, left_out
 
 
 def _print_stages(report: Report, screen: Console) -> None:

@@ -138,8 +138,10 @@ class GrowingTable:
         """Draw it."""
         from rich.console import Group
 
-        so_far = [results_table(self._results)] if self._results else []
-        return Group(*so_far, self._spinner)
+        if not self._results:
+            return Group(self._spinner)
+        table, _ = results_table(self._results, self._screen.width)
+        return Group(table, self._spinner)
 
     @contextmanager
     def shown(self) -> Iterator[None]:

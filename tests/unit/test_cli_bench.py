@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from edgecv.bench import words
 from edgecv.bench.cell import Settings
 from edgecv.bench.saved import read
 from edgecv.cli import bench_matrix as matrix
-from edgecv.cli import bench_progress
+from edgecv.cli import bench_outputs, bench_progress
 from edgecv.hints import Hints
 from edgecv.packing import pack
-from tests import models
+from tests import bench_reports, models
 from tests.models import Ran, command
 
 QUICK = ("--duration", "0.1", "--warmup", "0", "--cold-starts", "1", "--processes", "1")
@@ -190,3 +191,19 @@ def test_a_table_grows_on_a_terminal(folder: Path) -> None:
     assert "p50 ms" not in seen[0]
     assert "2 of 2" in seen[-1]
     assert "p50 ms" in seen[-1]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 10_000])
+def test_what_has_no_room_is_named(width: int) -> None:
+    results = [bench_reports.result(), bench_reports.result(variant="b")]
+    table, left_out = bench_outputs.results_table(results, width)
+    shown = [str(column.header) for column in table.columns]
+    everything = [column.title for column in words.columns(results)]
+    assert [title for title in everything if title in shown] == shown[2:]
+    assert sorted(shown[2:] + left_out) == sorted(everything)
+    assert {"cell", "validity", "p50 ms", "results/s"} <= set(shown)
+    assert bool(left_out) == (width < 200)
+    screen = Console(file=io.StringIO(), width=width)
+    screen.print(table)
+    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert width < 80 or len(lines) == 4 + len(results)
