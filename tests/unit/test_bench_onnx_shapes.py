@@ -11,7 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecv import plugins
-from edgecv.bench import onnx_shapes, onnx_windows
+from edgecv.bench.onnx_graph import shapes as onnx_shapes
+from edgecv.bench.onnx_graph import windows as onnx_windows
 from edgecv.types import ModelSource
 
 I64 = np.int64

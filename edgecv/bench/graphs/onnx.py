@@ -8,11 +8,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgecv.bench import onnx_nodes, onnx_shapes, onnx_values
 from edgecv.bench.graph import LARGEST, Graph, Operation, Role, Shape, Tensor, Untold
-from edgecv.bench.onnx_call import Call
-from edgecv.bench.onnx_nodes import BITS, BOOL, FLOAT, INT32, INT64, UINT8, Constant, Declared, Node
-from edgecv.bench.onnx_windows import FACTORS, WEIGHTS, macs
+from edgecv.bench.onnx_graph import nodes as onnx_nodes
+from edgecv.bench.onnx_graph import shapes as onnx_shapes
+from edgecv.bench.onnx_graph import values as onnx_values
+from edgecv.bench.onnx_graph.call import Call
+from edgecv.bench.onnx_graph.nodes import (
+    BITS,
+    BOOL,
+    FLOAT,
+    INT32,
+    INT64,
+    UINT8,
+    Constant,
+    Declared,
+    Node,
+)
+from edgecv.bench.onnx_graph.windows import FACTORS, WEIGHTS, macs
 from edgecv.types import Array, ModelSource
 
 SUFFIXES = (".onnx",)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from edgecv.bench.graph import LARGEST, Shape, Untold
-from edgecv.bench.onnx_call import Call, axis_of
-from edgecv.bench.onnx_windows import (
+from edgecv.bench.onnx_graph.call import Call, axis_of
+from edgecv.bench.onnx_graph.windows import (
     broadcast,
     conv,
     conv_transpose,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgecv.bench.graph import Shape, Untold
-from edgecv.bench.onnx_nodes import Node
+from edgecv.bench.onnx_graph.nodes import Node
 from edgecv.record import Record
 from edgecv.types import Array
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from edgecv.bench.graph import Shape
-from edgecv.bench.onnx_call import Call
-from edgecv.bench.onnx_nodes import DTYPES, FEW, FLOAT
-from edgecv.bench.onnx_shapes import slices
+from edgecv.bench.onnx_graph.call import Call
+from edgecv.bench.onnx_graph.nodes import DTYPES, FEW, FLOAT
+from edgecv.bench.onnx_graph.shapes import slices
 from edgecv.types import Array
 
 _TWO: dict[str, Callable[[Any, Any], Any]] = {

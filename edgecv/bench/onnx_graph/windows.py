@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecv.bench.graph import Shape, Untold, convolution, product
-from edgecv.bench.onnx_call import Call
+from edgecv.bench.onnx_graph.call import Call
 
 WEIGHTS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}
 """Operator -> which input holds the weights of a convolution."""
