@@ -8,12 +8,9 @@ the ratio of two latencies is taken within a round.
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +19,8 @@ import numpy as np
 
 from edgecv.bench import process as processes
 from edgecv.bench.statistics import bootstrap_median
-from edgecv.errors import InferenceError, UsageError
+from edgecv.errors import UsageError
 
-_START_TIMEOUT_S = 300.0
 _WORKER = processes.program("edgecv.bench.turns")
 
 
@@ -128,27 +124,33 @@ def take_turns(
     samples: dict[str, list[list[float]]] = {name: [] for name in names}
     stages: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with ExitStack() as stack:
-        workers = {}
+        workers, facts = {}, {}
         # They load at the same time, but no turn begins before the last one is ready.
         for competitor in competitors:
             workers[competitor.name] = stack.enter_context(_worker(competitor, images, warmup_s))
         for name, worker in workers.items():
             if progress:
                 progress(f"loading {name}")
-            worker.facts = worker.answer()
+            facts[name] = worker.answer()
         for turn in range(rounds):
             if progress:
                 progress(f"round {turn + 1} of {rounds}")
-            # Another one goes first each time: who follows whom can matter to caches and clocks.
-            shift = turn % len(names)
-            order = names[shift:] + names[:shift]
-            for name in order if turn % 2 == 0 else order[::-1]:
+            for name in order_of(names, turn):
                 workers[name].send({"turn_s": turn_s})
                 said = workers[name].answer()
                 samples[name].append(said["total_ms"])
                 stages[name].append(said["stages_ms"])
-        facts = {name: worker.facts for name, worker in workers.items()}
     return {name: _timing(name, samples[name], stages[name], facts[name]) for name in names}
+
+
+def order_of(names: Sequence[str], turn: int) -> list[str]:
+    """Order a round: another one goes first each time, and every second round goes backwards.
+
+    Who follows whom can matter to caches and clocks.
+    """
+    shift = turn % len(names)
+    order = [*names[shift:], *names[:shift]]
+    return order if turn % 2 == 0 else order[::-1]
 
 
 def ratio(reference: Timing, timing: Timing, seed: int = 0) -> Ratio:
@@ -173,66 +175,13 @@ def _timing(
     )
 
 
-class _Worker:
-    """A process with a loaded model, waiting for its turn."""
-
-    def __init__(self, process: subprocess.Popen[str], where: str) -> None:
-        self._process = process
-        self._where = where
-        self.facts: dict[str, Any] = {}
-
-    def send(self, request: dict[str, Any]) -> None:
-        """Send a line of JSON; a process that died is noticed by `answer`."""
-        stdin = self._process.stdin
-        assert stdin is not None
-        with suppress(BrokenPipeError):
-            stdin.write(json.dumps(request) + "\n")
-            stdin.flush()
-
-    def answer(self) -> dict[str, Any]:
-        """Wait for the answer to the last line.
-
-        Raises:
-            InferenceError: the process reports an error, died, or does not answer in time.
-        """
-        stdout = self._process.stdout
-        assert stdout is not None
-        watchdog = threading.Timer(_START_TIMEOUT_S, self._process.kill)
-        watchdog.start()
-        try:
-            for line in stdout:
-                # An engine may print lines of its own.
-                try:
-                    said = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(said, dict) and "error" in said:
-                    raise InferenceError(said["error"], where=self._where)
-                if isinstance(said, dict) and "done" in said:
-                    return said
-        finally:
-            watchdog.cancel()
-        status = self._process.wait()
-        raise InferenceError(
-            f"the process that times it died with status {status}", where=self._where
-        )
-
-
 @contextmanager
-def _worker(competitor: Competitor, images: Sequence[Path], warmup_s: float) -> Iterator[_Worker]:
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-        )
-    except OSError as error:
-        raise InferenceError(f"no process to time it: {error}", where=competitor.name) from None
-    worker = _Worker(process, competitor.name)
-    try:
+def _worker(
+    competitor: Competitor, images: Sequence[Path], warmup_s: float
+) -> Iterator[processes.Dialogue]:
+    """Start a process that loads a model, and then waits for its turn."""
+    command = [sys.executable, "-P", "-c", _WORKER]
+    with processes.dialogue(command, competitor.name) as worker:
         worker.send(
             {
                 "model": str(competitor.model),
@@ -244,10 +193,3 @@ def _worker(competitor: Competitor, images: Sequence[Path], warmup_s: float) -> 
             }
         )
         yield worker
-    finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from edgecv.errors import InferenceError
 
 TIMEOUT_S = 600.0
 """Beyond what the measured run is to take: loading, warming up, and slow images."""
+ANSWER_TIMEOUT_S = 300.0
+"""One answer of a `Dialogue`: loading a model, or one turn."""
 
 
 def program(module: str) -> str:
@@ -89,3 +92,92 @@ def ask(
             got=tail[0],
         )
     return said, start
+
+
+class Dialogue:
+    """A process that answers each line of JSON with one, and may print lines of its own between.
+
+    Its answers have the key ``done``, or ``error`` where it failed.
+
+    Attributes:
+        started_s: when it was started, seconds of `time.monotonic`.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], where: str, started_s: float) -> None:
+        self._process = process
+        self._where = where
+        self.started_s = started_s
+
+    def send(self, request: Mapping[str, Any]) -> None:
+        """Send a line; a process that died is noticed by `answer`."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        with suppress(BrokenPipeError):
+            stdin.write(json.dumps(request) + "\n")
+            stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the answer to the last line.
+
+        Raises:
+            InferenceError: the process reports an error, died, or does not answer in time.
+        """
+        stdout = self._process.stdout
+        assert stdout is not None
+        watchdog = threading.Timer(ANSWER_TIMEOUT_S, self._process.kill)
+        watchdog.start()
+        try:
+            for line in stdout:
+                # An engine may print lines of its own.
+                try:
+                    said = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(said, dict) and "error" in said:
+                    raise InferenceError(said["error"], where=self._where)
+                if isinstance(said, dict) and "done" in said:
+                    return said
+        finally:
+            watchdog.cancel()
+        status = self._process.wait()
+        raise InferenceError(
+            f"the process that times it died with status {status}", where=self._where
+        )
+
+
+@contextmanager
+def dialogue(
+    command: Sequence[str], where: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Dialogue]:
+    """Start a process to talk with; it is killed at the end.
+
+    Args:
+        command: what is started.
+        where: names it in errors.
+        environment: all of its environment variables; None hands ours on.
+
+    Raises:
+        InferenceError: it cannot be started.
+    """
+    started_s = time.monotonic()
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            env=environment,
+        )
+    except OSError as error:
+        raise InferenceError(f"no process to time it: {error}", where=where) from None
+    try:
+        yield Dialogue(process, where, started_s)
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
