@@ -71,9 +71,15 @@ class Yolo:
     """An Ultralytics export of YOLOv8 or YOLO11: centred letterbox, best class, class-aware NMS."""
 
     def __init__(
-        self, path: str, threads: int, engine: str, confidence: float = 0.25, iou: float = 0.45
+        self,
+        path: str,
+        threads: int,
+        engine: str,
+        precision: str,
+        confidence: float = 0.25,
+        iou: float = 0.45,
     ) -> None:
-        self.run, (self.rows, self.columns) = ENGINES[engine](path, threads)
+        self.run, (self.rows, self.columns) = ENGINES[engine](path, threads, precision)
         self.confidence, self.iou = confidence, iou
         self.canvas = np.full((self.rows, self.columns, 3), 114, np.uint8)
         self.tensor = np.empty((1, 3, self.rows, self.columns), np.float32)
@@ -102,15 +108,17 @@ class Yolo:
         kept = cv2.dnn.NMSBoxesBatched(boxes, score, best, self.confidence, self.iou)
         kept = np.asarray(kept, np.int64)
         xyxy = np.concatenate([boxes[kept, :2], boxes[kept, :2] + boxes[kept, 2:]], 1)
-        xyxy = (xyxy - [left, top, left, top]) / ratio
+        x, y = width / columns, height / rows
+        xyxy = (xyxy - [left, top, left, top]) * [x, y, x, y]
         np.clip(xyxy, 0, [width, height, width, height], out=xyxy)
         return xyxy, score[kept], best[kept]
 
 
-def in_onnxruntime(path: str, threads: int) -> tuple[Callable, tuple[int, int]]:
-    """Return what runs a tensor, and (height, width) of the input."""
+def in_onnxruntime(path: str, threads: int, precision: str) -> tuple[Callable, tuple[int, int]]:
+    """Return what runs a tensor in the precision of the file, and (height, width) of the input."""
     import onnxruntime
 
+    assert precision == "fp32"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -119,12 +127,12 @@ def in_onnxruntime(path: str, threads: int) -> tuple[Callable, tuple[int, int]]:
     return lambda tensor: session.run(None, {entry.name: tensor})[0], tuple(entry.shape[2:])
 
 
-def in_openvino(path: str, threads: int) -> tuple[Callable, tuple[int, int]]:
-    """Return what runs a tensor in fp32, and (height, width) of the input."""
+def in_openvino(path: str, threads: int, precision: str) -> tuple[Callable, tuple[int, int]]:
+    """Return what runs a tensor in fp32, bf16 or fp16, and (height, width) of the input."""
     import openvino
 
     settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    settings["INFERENCE_PRECISION_HINT"] = "f32"
+    settings["INFERENCE_PRECISION_HINT"] = precision.replace("fp", "f")
     compiled = openvino.Core().compile_model(path, "CPU", settings)
     request = compiled.create_infer_request()
 

@@ -31,7 +31,7 @@ class Edgecv:
         self.predict_all = edgecv.predict_all
         self.model = edgecv.load(
             asked["model"], backend=asked["engine"], threads=asked["threads"],
-            confidence=asked["confidence"], iou=asked["iou"],
+            precision=asked["precision"], confidence=asked["confidence"], iou=asked["iou"],
         )  # fmt: skip
         self.detect = self.model
         self.plan: Any = None
@@ -63,9 +63,10 @@ class HandWritten:
 
         self.read = cv2.imread
         self.loop = Yolo(
-            asked["model"], asked["threads"], asked["engine"], asked["confidence"], asked["iou"]
-        )
-        self.facts = {"threads": asked["threads"], "precision": "fp32"}
+            asked["model"], asked["threads"], asked["engine"], asked["precision"],
+            asked["confidence"], asked["iou"],
+        )  # fmt: skip
+        self.facts = {"threads": asked["threads"], "precision": asked["precision"]}
 
     def detect(self, image: str) -> Any:
         return self.loop(self.read(image))
@@ -78,7 +79,7 @@ class HandWritten:
 
 
 class Ultralytics:
-    """`YOLO(model).predict`; a list with ``stream=True``. Threads cannot be said to it."""
+    """`YOLO(model).predict`; a list with ``stream=True``. It is told no threads, no precision."""
 
     def __init__(self, asked: dict[str, Any]) -> None:
         if asked["operators"]:
@@ -113,14 +114,14 @@ class ModelApi:
         self.asked = asked
         self.model = self.opened(streams=1)
         self.many: Any = None
-        self.facts = {"threads": asked["threads"], "precision": "fp32"}
+        self.facts = {"threads": asked["threads"], "precision": asked["precision"]}
 
     def opened(self, streams: int) -> Any:
         from model_api.adapters import OpenvinoAdapter, create_core
         from model_api.models import Model
 
-        settings = {"INFERENCE_NUM_THREADS": self.asked["threads"], "NUM_STREAMS": streams,
-                    "INFERENCE_PRECISION_HINT": "f32"}  # fmt: skip
+        settings = {"INFERENCE_NUM_THREADS": self.asked["threads"], "NUM_STREAMS": streams}
+        settings["INFERENCE_PRECISION_HINT"] = self.asked["precision"].replace("fp", "f")
         adapter = OpenvinoAdapter(
             create_core(), self.asked["model"], device="CPU", plugin_config=settings
         )

@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -136,7 +135,6 @@ class Run:
                 "list": self.args.list,
                 "rounds": self.args.rounds,
                 "starts": self.args.starts,
-                "variables": {k: self.variables[k] for k in PRECISION if k in self.variables},
             },
             "groups": groups,
             "load_average_after": os.getloadavg()[0],
@@ -181,7 +179,7 @@ class Run:
                 "cpus_used": said.get("cpus_used"),
                 "rounds": rounds[peer],
             }
-        return {"peers": peers}
+        return {"precision": precision_of(engine), "peers": peers}
 
     def seat(self, peer: str, engine: str) -> Seat:
         name = f"{peer}-{engine}"
@@ -193,6 +191,7 @@ class Run:
             "images": self.images,
             "side": self.args.side,
             "threads": len(self.cpus),
+            "precision": precision_of(engine),
             "cpus": self.cpus,
             "confidence": self.model.confidence,
             "iou": peer_model.IOU,
@@ -201,30 +200,35 @@ class Run:
         return Seat(peer, environments.python_of(self.folder, name), request, self.variables)
 
 
-PRECISION = ("ONEDNN_MAX_CPU_ISA",)
+def precision_of(engine: str) -> str:
+    """Return the precision in which an engine computes a float model when nothing is said.
+
+    Ultralytics cannot be told one, so the others are told this one: OpenVINO takes bf16 or fp16
+    where the CPU can.
+    """
+    if engine == "onnxruntime":
+        return "fp32"
+    import openvino
+
+    hint = openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
+    return {"f32": "fp32", "f16": "fp16"}.get(hint, hint)
 
 
 def variables(folder: Path) -> dict[str, str]:
     """Return the environment variables of all peers.
 
-    OpenVINO would compute in bf16 where the CPU can, and Ultralytics cannot be told otherwise: so
-    oneDNN, OpenVINO's library of kernels, is not shown instructions beyond AVX-512 VNNI. The other
-    ones are documented switches of Ultralytics: do not install, do not call home, keep your
-    settings here.
+    Ultralytics has documented switches: do not install, do not call home, keep settings here.
     """
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     settings = folder / "settings"
     settings.mkdir(parents=True, exist_ok=True)
-    kept |= {
+    return kept | {
         "PYTHONNOUSERSITE": "1",
         "YOLO_AUTOINSTALL": "false",
         "YOLO_OFFLINE": "true",
         "YOLO_VERBOSE": "false",
         "YOLO_CONFIG_DIR": str(settings),
     }
-    if platform.machine() == "x86_64":
-        kept["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_VNNI"
-    return kept
 
 
 def both_agree(results: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def seats(tmp_path_factory: pytest.TempPathFactory) -> list[Seat]:
     ]
     request = {
         "engine": "onnxruntime", "images": images, "side": 64, "threads": 1, "operators": [],
-        "cpus": sorted(os.sched_getaffinity(0)), "confidence": 0.1, "iou": 0.5,
+        "cpus": sorted(os.sched_getaffinity(0)), "confidence": 0.1, "iou": 0.5, "precision": "fp32",
     }  # fmt: skip
     return [
         Seat("edgecv", Path(sys.executable), request | {"peer": "edgecv", "model": str(bundle)},
@@ -182,7 +182,9 @@ def test_why_an_environment_is_not_there(tmp_path: Path) -> None:
 
 def test_peers_without_environments_are_null_with_a_reason(tmp_path: Path) -> None:
     args = Namespace(environments=tmp_path, cpus=None, side=64, list=1, rounds=1, starts=1)
-    run = Run(args, [], {"ultralytics-onnxruntime": "pip failed: no such version"})
+    run = Run(
+        args, [tmp_path / "a.jpg"], {"ultralytics-onnxruntime": "pip failed: no such version"}
+    )
     peers: dict[str, Any] = run.group("onnxruntime")["peers"]
     assert set(peers) == {"edgecv", "hand-written", "model-api", "ultralytics"}
     for found in peers.values():
