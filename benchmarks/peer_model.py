@@ -1,8 +1,8 @@
 """The model of `peers.py`: a YOLO11n of Ultralytics with random weights, as two of its own exports.
 
 Weights cannot be had offline, and speed does not depend on them but for the number of boxes: so the
-last layers are scaled until they tell things apart, and the confidence threshold is chosen so that
-an image has about twenty boxes. Run as a program, in an environment with ultralytics, this makes
+last layers are scaled until they tell things apart, and the threshold and the images are chosen so
+that each has 5 to 50 boxes. Run as a program, in an environment with ultralytics, this makes
 the exports: ``python peer_model.py SIDE OPERATOR,... IMAGE...``
 """
 
@@ -21,10 +21,10 @@ import numpy as np
 NAME = "yolo11n"
 IOU = 0.7
 """The default of Ultralytics and of Model API."""
-BOXES = 20
-"""Of an image, about."""
+FEWEST, MOST = 5, 50
+"""Boxes of an image."""
 _SEED = 7
-_SETTLING = 8
+_SETTLING = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,14 @@ class PeerModel:
 
     Attributes:
         files: engine -> peer -> what that peer opens.
-        confidence: threshold that leaves about `BOXES` of an image.
+        confidence: threshold that leaves 5 to 50 boxes of each image.
+        images: these images.
         sha256: of the ONNX file.
     """
 
     files: Mapping[str, Mapping[str, Path]]
     confidence: float
+    images: Sequence[Path]
     sha256: str
 
 
@@ -46,6 +48,7 @@ def ready(
     exports: Path,
     scratch: Path,
     images: Sequence[Path],
+    wanted: int,
     side: int,
     python: Path,
     operators: Sequence[str],
@@ -56,7 +59,8 @@ def ready(
     Args:
         exports: folder that keeps them.
         scratch: empty folder for bundles, and the copy with Model API's metadata.
-        images: the statistics of the first few settle the network.
+        images: to choose from; the statistics of the first few settle the network.
+        wanted: number of images.
         side: of the square input, a multiple of 32.
         python: interpreter with ultralytics.
         operators: of torchvision, that cannot be loaded there.
@@ -92,47 +96,66 @@ def ready(
         },
     }  # fmt: skip
     sha256 = hashlib.sha256(onnx.read_bytes()).hexdigest()
-    return PeerModel(files, fitting_confidence(onnx, images), sha256)
+    return PeerModel(files, *fitting(onnx, images, wanted), sha256)
 
 
-def fitting_confidence(model: Path, images: Sequence[Path]) -> float:
-    """Run a model with hardly a threshold, and find the one that leaves about `BOXES` of an image.
+def fitting(model: Path, images: Sequence[Path], wanted: int) -> tuple[float, list[Path]]:
+    """Find a threshold, and so many images in which it leaves some boxes and not too many.
 
     Suppression goes from the best box down, so a threshold cuts its result like its candidates.
     """
     import edgecv
 
     with edgecv.load(model, confidence=0.001, iou=IOU, trusted=True) as opened:
-        return in_a_gap([opened(image).detections.score for image in images])
+        scores = [opened(image).detections.score for image in images]
+    confidence, chosen = choose(scores, wanted)
+    return confidence, [images[i] for i in chosen]
 
 
-def in_a_gap(scores: Sequence[np.ndarray], boxes: int = BOXES) -> float:
-    """Return a threshold that leaves about so many scores of each image, far from any of them.
+def choose(scores: Sequence[np.ndarray], wanted: int) -> tuple[float, list[int]]:
+    """Choose a threshold and images; see `fitting`.
 
     Engines differ in the last digits: a threshold between two scores that are close together would
-    make them differ in the number of boxes. So the widest gap is taken that leaves 0.8 to 1.2 times
-    as many as wanted.
+    make them differ in the number of boxes. So it lies in the widest gap nearby.
+
+    Args:
+        scores: of each image, from high to low.
+        wanted: number of images.
+
+    Raises:
+        ValueError: there are not so many with `FEWEST` to `MOST` boxes.
     """
-    ordered = np.sort(np.concatenate(scores))[::-1].astype(np.float64)
-    wanted = boxes * len(scores)
-    first, last = round(0.8 * wanted), min(round(1.2 * wanted), len(ordered) - 1)
-    if first >= last:
-        raise ValueError(f"{len(ordered)} boxes in {len(scores)} images, {first} are needed")
-    gaps = ordered[first:last] - ordered[first + 1 : last + 1]
-    widest = first + int(np.argmax(gaps))
-    return float((ordered[widest] + ordered[widest + 1]) / 2)
+    typical = [float(one[FEWEST * 4 - 1]) for one in scores if len(one) >= FEWEST * 4]
+    best: list[int] = []
+    threshold = 0.0
+    for one in typical:
+        counts = [int(np.count_nonzero(s >= one)) for s in scores]
+        fit = [i for i, count in enumerate(counts) if FEWEST < count < MOST]
+        if len(fit) > len(best):
+            best, threshold = fit, one
+    if len(best) < wanted:
+        raise ValueError(f"{len(best)} of {len(scores)} images have {FEWEST} to {MOST} boxes")
+    best = best[:wanted]
+    ordered = np.sort(np.concatenate([scores[i] for i in best])).astype(np.float64)
+    place = int(np.searchsorted(ordered, threshold))
+    first, last = max(0, place - wanted), min(len(ordered) - 1, place + wanted)
+    widest = first + int(np.argmax(np.diff(ordered[first : last + 1])))
+    return float((ordered[widest] + ordered[widest + 1]) / 2), best
 
 
-def spread_outputs(net: Any, pixels: Any, mean: float, *, is_detr: bool = False) -> None:
+def spread_outputs(
+    net: Any, pixels: Any, mean: float, deviation: float = 2.0, *, is_detr: bool = False
+) -> None:
     """Let random layers pass their signals on, and the last ones tell things apart.
 
-    Logits of the 80 classes get the mean and deviation 2, distances of box sides (4 or 64 channels;
+    Logits of the 80 classes get this mean and deviation, distances of box sides (4 or 64 channels;
     none in DETR) mean 3 and deviation 0.7, so that no box ends before it begins.
 
     Args:
         net: a detector, a ``torch.nn.Module``; changed in place.
         pixels: (N, 3, side, side) tensor in 0-1, N at least 2; the statistics of it are taken.
         mean: of the logits; the higher, the more boxes.
+        deviation: of the logits; where it is large, the best scores are all 1.
         is_detr: it tells boxes by themselves, not by distances.
     """
     import torch
@@ -142,7 +165,9 @@ def spread_outputs(net: Any, pixels: Any, mean: float, *, is_detr: bool = False)
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.train()
             layer.momentum = 1.0
-    wanted = {80: (mean, 2.0)} if is_detr else {80: (mean, 2.0), 4: (3.0, 0.7), 64: (3.0, 0.7)}
+    wanted = {80: (mean, deviation)}
+    if not is_detr:
+        wanted |= {4: (3.0, 0.7), 64: (3.0, 0.7)}
     with torch.no_grad():
         net(pixels)
     last = {
@@ -156,8 +181,8 @@ def spread_outputs(net: Any, pixels: Any, mean: float, *, is_detr: bool = False)
     with torch.no_grad():
         net(pixels)
         for layer, output in seen.items():
-            middle, deviation = last[layer]
-            factor = deviation / output.std()
+            middle, spread = last[layer]
+            factor = spread / output.std()
             layer.weight.mul_(factor)
             layer.bias.copy_((layer.bias - output.mean()) * factor + middle)
     for hook in hooks:
@@ -177,10 +202,16 @@ def main() -> None:
 
     torch.manual_seed(_SEED)
     model = YOLO(f"{NAME}.yaml")
-    # As they are, but for their proportions: only statistics are taken.
-    pixels = np.stack([cv2.resize(cv2.imread(image), (int(side), int(side))) for image in images])
+    pixels = np.full((len(images), int(side), int(side), 3), 114, np.uint8)
+    for canvas, path in zip(pixels, images, strict=True):
+        # With a border as in use, or the statistics would not be those of use.
+        image = cv2.imread(path)
+        ratio = int(side) / max(image.shape[:2])
+        image = cv2.resize(image, None, fx=ratio, fy=ratio)
+        top, left = (int(side) - image.shape[0]) // 2, (int(side) - image.shape[1]) // 2
+        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
     tensor = torch.from_numpy(np.ascontiguousarray(pixels[..., ::-1].transpose(0, 3, 1, 2)))
-    spread_outputs(model.model, tensor.float() / 255, mean=-7.0)
+    spread_outputs(model.model, tensor.float() / 255, mean=-7.0, deviation=0.8)
     for kind in ("onnx", "openvino"):
         options = {"opset": 17, "simplify": False} if kind == "onnx" else {}
         model.export(format=kind, imgsz=int(side), verbose=False, **options)

@@ -22,6 +22,7 @@ them show their boxes: who finds others than the loop gets no ratio.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     failed = environments.make(args.environments) if args.make else {}
-    images = sorted((args.real / "data/coco128/images/val2017").glob("*.jpg"))[: args.images]
+    images = sorted((args.real / "data/coco128/images/val2017").glob("*.jpg"))
     run = Run(args, images, failed)
     report = run.report()
     for engine, group in report["groups"].items():
@@ -103,7 +104,8 @@ class Run:
         self, args: argparse.Namespace, images: Sequence[Path], failed: dict[str, str]
     ) -> None:
         self.args, self.failed = args, failed
-        self.images = [str(path.resolve()) for path in images]
+        self.candidates = [path.resolve() for path in images]
+        self.images: list[str] = []
         usable = sorted(os.sched_getaffinity(0))
         self.cpus = usable[: args.cpus] if args.cpus else usable
         self.folder = args.environments.resolve()
@@ -118,10 +120,11 @@ class Run:
         python = environments.python_of(self.folder, exporter)
         with tempfile.TemporaryDirectory() as scratch:
             exports = self.folder / f"model-{self.args.side}"
-            images = [Path(image) for image in self.images]
             self.model = peer_model.ready(
-                exports, Path(scratch), images, self.args.side, python, operators, self.variables
-            )
+                exports, Path(scratch), self.candidates, self.args.images, self.args.side, python,
+                operators, self.variables,
+            )  # fmt: skip
+            self.images = list(map(str, self.model.images))
             groups = {engine: self.group(engine) for engine in self.args.engine or ENGINES}
         return {
             "environment": environment(),
@@ -131,7 +134,7 @@ class Run:
                 "confidence": self.model.confidence,
                 "iou": peer_model.IOU,
                 "cpus": self.cpus,
-                "images": len(self.images),
+                "images": [path.name for path in self.model.images],
                 "list": self.args.list,
                 "rounds": self.args.rounds,
                 "starts": self.args.starts,
@@ -154,7 +157,7 @@ class Run:
                 installed = environments.installed_bytes(self.folder, name)
                 rounds[peer] = {"installed_mb": [installed / MB]}
         seats = [self.seat(peer, engine) for peer in PEERS if peer not in absent]
-        many = [self.images[i % len(self.images)] for i in range(self.args.list)]
+        many = list(itertools.islice(itertools.cycle(self.images), self.args.list))
         found = take_turns(seats, self.images, many, self.args.rounds)
         absent |= found.absent
         there = [seat for seat in seats if seat.name not in absent]

@@ -149,12 +149,15 @@ def test_no_ratio_without_the_same_work() -> None:
     assert "| 2.00 | 4.00: 0.50 (0.50 to 0.50) | 4.00 | - |" in text
 
 
-def test_a_threshold_lies_in_the_widest_gap() -> None:
-    # Twenty are wanted of each; between 16 and 24 the gap after the 18th is widest.
-    scores = [np.linspace(0.9, 0.8, 18), np.linspace(0.7, 0.6, 18), np.linspace(0.5, 0.1, 40)]
-    assert peer_model.in_a_gap([np.concatenate(scores)]) == pytest.approx(0.75)
-    with pytest.raises(ValueError, match="3 boxes in 1 images"):
-        peer_model.in_a_gap([np.array([0.9, 0.8, 0.7])])
+def test_threshold_and_images_are_chosen_together() -> None:
+    # At about 0.5 three of them have 20 boxes; there is a gap between 0.5 and 0.45.
+    usual = np.concatenate([np.linspace(0.9, 0.5, 20), np.linspace(0.45, 0.4, 300)])
+    scores = [np.full(300, 0.95), usual, usual - 0.0001, np.full(9, 0.1), usual]
+    confidence, chosen = peer_model.choose(scores, 3)
+    assert chosen == [1, 2, 4]
+    assert confidence == pytest.approx(0.475, abs=1e-3)
+    with pytest.raises(ValueError, match="3 of 5 images have 5 to 50 boxes"):
+        peer_model.choose(scores, 4)
 
 
 def test_what_is_installed(tmp_path: Path) -> None:
