@@ -158,7 +158,7 @@ def rows_of(xyxy: Any, score: Any, class_id: Any) -> Rows:
 def stand_in(operators: list[str]) -> None:
     """Declare torchvision's operators where its compiled part cannot be loaded beside this torch.
 
-    As ``torch.library`` documents it. ``nms`` is then OpenCV's, compiled as well.
+    As ``torch.library`` documents it. ``torchvision.ops.nms`` is then OpenCV's, compiled as well.
     """
     import cv2
     import torch
@@ -172,8 +172,9 @@ def stand_in(operators: list[str]) -> None:
     for name in operators:
         schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
         torch.library.define(f"torchvision::{name}", schema)
-    if "nms" in operators:
-        torch.library.impl("torchvision::nms", "cpu", nms)
+    import torchvision
+
+    torchvision.ops.nms = nms
 
 
 def latency(peer: Any, images: list[str]) -> dict[str, Any]:

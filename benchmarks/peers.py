@@ -1,7 +1,7 @@
 """edgecv beside a hand-written loop, OpenVINO Model API and Ultralytics' predict.
 
 The same network, images, engine, precision and CPUs for all; each has a process and a virtual
-environment of its own. Those of one engine are a group:
+environment of its own. Those of one engine and precision are a group:
 
 - **image file to boxes**: from a path to boxes in source pixels; decoding is part of it, as each
   library does it by default.
@@ -22,6 +22,7 @@ them show their boxes: who finds others than the loop gets no ratio.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import os
@@ -125,7 +126,11 @@ class Run:
                 operators, self.variables,
             )  # fmt: skip
             self.images = list(map(str, self.model.images))
-            groups = {engine: self.group(engine) for engine in self.args.engine or ENGINES}
+            groups = {
+                f"{engine} {precision}": self.group(engine, precision)
+                for engine in self.args.engine or ENGINES
+                for precision in dict.fromkeys(("fp32", default_precision(engine)))
+            }
         return {
             "environment": environment(),
             "settings": {
@@ -143,20 +148,23 @@ class Run:
             "load_average_after": os.getloadavg()[0],
         }
 
-    def group(self, engine: str) -> dict[str, Any]:
-        """Measure all peers on one engine."""
-        print(f"{engine}:", flush=True)
+    def group(self, engine: str, precision: str) -> dict[str, Any]:
+        """Measure all peers on one engine in one precision."""
+        print(f"{engine} {precision}:", flush=True)
         names = {peer: f"{peer}-{engine}" for peer in PEERS}
         absent: dict[str, str] = {}
         rounds: dict[str, dict[str, list[float]]] = {peer: {} for peer in PEERS}
         for peer, name in names.items():
             reason = CANNOT.get(name) or environments.missing(self.folder, name, self.failed)
+            taken = default_precision(engine)
+            if peer == "ultralytics" and not reason and precision != taken:
+                reason = f"it computes in {taken} here, and cannot be told otherwise"
             if reason:
                 absent[peer] = reason
             else:
                 installed = environments.installed_bytes(self.folder, name)
                 rounds[peer] = {"installed_mb": [installed / MB]}
-        seats = [self.seat(peer, engine) for peer in PEERS if peer not in absent]
+        seats = [self.seat(peer, engine, precision) for peer in PEERS if peer not in absent]
         many = list(itertools.islice(itertools.cycle(self.images), self.args.list))
         found = take_turns(seats, self.images, many, self.args.rounds)
         absent |= found.absent
@@ -182,9 +190,9 @@ class Run:
                 "cpus_used": said.get("cpus_used"),
                 "rounds": rounds[peer],
             }
-        return {"precision": precision_of(engine), "peers": peers}
+        return {"engine": engine, "precision": precision, "peers": peers}
 
-    def seat(self, peer: str, engine: str) -> Seat:
+    def seat(self, peer: str, engine: str, precision: str) -> Seat:
         name = f"{peer}-{engine}"
         operators = peer == "ultralytics" and environments.absent_operators(self.folder, name)
         request = {
@@ -194,7 +202,7 @@ class Run:
             "images": self.images,
             "side": self.args.side,
             "threads": len(self.cpus),
-            "precision": precision_of(engine),
+            "precision": precision,
             "cpus": self.cpus,
             "confidence": self.model.confidence,
             "iou": peer_model.IOU,
@@ -203,11 +211,11 @@ class Run:
         return Seat(peer, environments.python_of(self.folder, name), request, self.variables)
 
 
-def precision_of(engine: str) -> str:
+@functools.cache
+def default_precision(engine: str) -> str:
     """Return the precision in which an engine computes a float model when nothing is said.
 
-    Ultralytics cannot be told one, so the others are told this one: OpenVINO takes bf16 or fp16
-    where the CPU can.
+    OpenVINO takes bf16 or fp16 where the CPU can, and Ultralytics cannot be told otherwise.
     """
     if engine == "onnxruntime":
         return "fp32"

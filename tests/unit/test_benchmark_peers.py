@@ -188,7 +188,7 @@ def test_peers_without_environments_are_null_with_a_reason(tmp_path: Path) -> No
     run = Run(
         args, [tmp_path / "a.jpg"], {"ultralytics-onnxruntime": "pip failed: no such version"}
     )
-    peers: dict[str, Any] = run.group("onnxruntime")["peers"]
+    peers: dict[str, Any] = run.group("onnxruntime", "fp32")["peers"]
     assert set(peers) == {"edgecv", "hand-written", "model-api", "ultralytics"}
     for found in peers.values():
         assert found["missing"]
