@@ -166,7 +166,7 @@ def stand_in(operators: list[str]) -> None:
     def nms(dets: Any, scores: Any, iou_threshold: float) -> Any:
         boxes = dets.numpy().copy()
         boxes[:, 2:] -= boxes[:, :2]
-        kept = cv2.dnn.NMSBoxes(boxes, scores.numpy(), -1.0, iou_threshold)
+        kept = cv2.dnn.NMSBoxes(boxes, scores.numpy(), 0.0, iou_threshold)
         return torch.as_tensor(kept, dtype=torch.int64)
 
     for name in operators:
