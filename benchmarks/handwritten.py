@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -64,6 +65,85 @@ class YoloX:
         xyxy = np.concatenate([corner[kept], corner[kept] + size[kept]], 1) / ratio
         np.clip(xyxy, 0, [width, height, width, height], out=xyxy)
         return xyxy, score[keep][kept], best[keep][kept]
+
+
+class Yolo:
+    """An Ultralytics export of YOLOv8 or YOLO11: centred letterbox, best class, class-aware NMS."""
+
+    def __init__(
+        self,
+        path: str,
+        threads: int,
+        engine: str,
+        precision: str,
+        confidence: float = 0.25,
+        iou: float = 0.45,
+    ) -> None:
+        self.run, (self.rows, self.columns) = ENGINES[engine](path, threads, precision)
+        self.confidence, self.iou = confidence, iou
+        self.canvas = np.full((self.rows, self.columns, 3), 114, np.uint8)
+        self.tensor = np.empty((1, 3, self.rows, self.columns), np.float32)
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return xyxy (N, 4), score (N,) and class (N,) in source pixels."""
+        height, width = image.shape[:2]
+        ratio = min(self.rows / height, self.columns / width)
+        rows, columns = round(height * ratio), round(width * ratio)
+        top = round((self.rows - rows) / 2 - 0.1)
+        left = round((self.columns - columns) / 2 - 0.1)
+        if (rows, columns) != (height, width):
+            image = cv2.resize(image, (columns, rows))
+        self.canvas[:] = 114
+        self.canvas[top : top + rows, left : left + columns] = image
+        np.multiply(self.canvas[..., ::-1].transpose(2, 0, 1), np.float32(1 / 255), self.tensor[0])
+        out = self.run(self.tensor)[0]
+        best_score = out[4:].max(0)
+        keep = np.nonzero(best_score >= self.confidence)[0]
+        if not len(keep):
+            return np.zeros((0, 4)), np.zeros(0), np.zeros(0)
+        picked, score = out[:, keep], best_score[keep]
+        best = picked[4:].argmax(0)
+        corner = (picked[:2] - picked[2:4] / 2).T
+        boxes = np.concatenate([corner, picked[2:4].T], 1)
+        kept = cv2.dnn.NMSBoxesBatched(boxes, score, best, self.confidence, self.iou)
+        kept = np.asarray(kept, np.int64)
+        xyxy = np.concatenate([boxes[kept, :2], boxes[kept, :2] + boxes[kept, 2:]], 1)
+        x, y = width / columns, height / rows
+        xyxy = (xyxy - [left, top, left, top]) * [x, y, x, y]
+        np.clip(xyxy, 0, [width, height, width, height], out=xyxy)
+        return xyxy, score[kept], best[kept]
+
+
+def in_onnxruntime(path: str, threads: int, precision: str) -> tuple[Callable, tuple[int, int]]:
+    """Return what runs a tensor in the precision of the file, and (height, width) of the input."""
+    import onnxruntime
+
+    assert precision == "fp32"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    return lambda tensor: session.run(None, {entry.name: tensor})[0], tuple(entry.shape[2:])
+
+
+def in_openvino(path: str, threads: int, precision: str) -> tuple[Callable, tuple[int, int]]:
+    """Return what runs a tensor in fp32, bf16 or fp16, and (height, width) of the input."""
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    settings["INFERENCE_PRECISION_HINT"] = precision.replace("fp", "f")
+    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    request = compiled.create_infer_request()
+
+    def run(tensor: np.ndarray) -> np.ndarray:
+        request.infer({0: tensor}, share_inputs=True)
+        return request.get_output_tensor().data
+
+    return run, tuple(compiled.input(0).shape)[2:]
+
+
+ENGINES = {"onnxruntime": in_onnxruntime, "openvino": in_openvino}
 
 
 class MobileNet:

@@ -9,6 +9,7 @@ turn has a fresh process, and only one is there at a time.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edgecv.bench import process
+from edgecv.bench.dialogue import TIMEOUT_S, Dialogue
 from edgecv.bench.statistics import bootstrap_median
-from edgecv.bench.turn_process import TIMEOUT_S, TurnProcess
 from edgecv.errors import InferenceError, UsageError
 from edgecv.plan import Plan
+
+_WORKER = process.program("edgecv.bench.turns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +143,9 @@ def take_turns(
     facts: dict[str, dict[str, Any]] = {}
     tell = progress or (lambda _: None)
     with ExitStack() as stack:
-        workers: dict[str, TurnProcess] = {}
+        workers: dict[str, Dialogue] = {}
 
-        def start(competitor: Competitor) -> TurnProcess:
+        def start(competitor: Competitor) -> Dialogue:
             request = {
                 "model": str(competitor.model),
                 "load": competitor.load,
@@ -151,9 +155,11 @@ def take_turns(
                 "images": [str(image) for image in images],
                 "warmup_s": warmup_s,
             }
-            process = TurnProcess(competitor.name, request, timeout_s)
-            stack.callback(process.close)
-            return process
+            command = [sys.executable, "-P", "-c", _WORKER]
+            worker = Dialogue(command, competitor.name, timeout_s=timeout_s)
+            stack.callback(worker.close)
+            worker.send(request)
+            return worker
 
         @contextmanager
         def go_on(name: str) -> Iterator[None]:
@@ -179,10 +185,7 @@ def take_turns(
         entered = {competitor.name: competitor for competitor in competitors}
         for turn in range(rounds):
             tell(f"round {turn + 1} of {rounds}")
-            # Another one goes first each time: who follows whom can matter to caches and clocks.
-            shift = turn % len(names)
-            order = names[shift:] + names[:shift]
-            for name in order if turn % 2 == 0 else order[::-1]:
+            for name in order_of(names, turn):
                 if name not in samples:
                     continue
                 with go_on(name):
@@ -194,6 +197,16 @@ def take_turns(
                     if not together:
                         workers.pop(name).close()
     return {name: _timing(name, turns, facts[name]) for name, turns in samples.items()}
+
+
+def order_of(names: Sequence[str], turn: int) -> list[str]:
+    """Order a round: another one goes first each time, and every second round goes backwards.
+
+    Who follows whom can matter to caches and clocks.
+    """
+    shift = turn % len(names)
+    order = [*names[shift:], *names[:shift]]
+    return order if turn % 2 == 0 else order[::-1]
 
 
 def ratio(reference: Timing, timing: Timing, seed: int = 0) -> Ratio:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Protocol
 
 from edgecv import host
+from edgecv.bench.dialogue import TIMEOUT_S
 from edgecv.bench.interleaved import Competitor, Timing, take_turns
 from edgecv.bench.limits import Budget, Limits, too_large
 from edgecv.bench.space import Candidate, Goal
 from edgecv.bench.standings import Standing, Standings
-from edgecv.bench.turn_process import TIMEOUT_S
 from edgecv.errors import InferenceError
 
 HEATS: dict[Goal, tuple[tuple[int, float], ...]] = {

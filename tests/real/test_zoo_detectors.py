@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peer_model import spread_outputs
 
 import edgecv
 from edgecv.converters import torchvision_operators
@@ -24,6 +25,8 @@ from tests.real.pictures import structured
 
 SIDE = 160
 CONFIDENCE, IOU = 0.3, 0.6
+# Those that put out their best 300 pairs of place and class would show nothing but the best.
+LOGITS = {"yolo": -3.0, "end2end": -7.0, "detr": -5.0}
 FAMILIES = {
     "yolov5nu": "yolo",
     "yolov8n": "yolo",
@@ -41,42 +44,6 @@ def ultralytics() -> Any:
     return pytest.importorskip("ultralytics", exc_type=ImportError)
 
 
-def spread_outputs(net: torch.nn.Module, pixels: torch.Tensor, head: str) -> None:
-    """Let random layers pass their signals on, and the last ones tell things apart.
-
-    Logits of the 80 classes get the mean and deviation 2, distances of box sides (4 or 64 channels)
-    mean 3 and deviation 0.7, so that no box ends before it begins.
-    """
-    # Those that put out their best 300 pairs of place and class would show nothing but the best.
-    mean, is_detr = {"yolo": -3.0, "end2end": -7.0, "detr": -5.0}[head], head == "detr"
-    net.eval()
-    for layer in net.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.train()
-            layer.momentum = 1.0
-    wanted = {80: (mean, 2.0)} if is_detr else {80: (mean, 2.0), 4: (3.0, 0.7), 64: (3.0, 0.7)}
-    with torch.no_grad():
-        net(pixels)
-    last = {
-        layer: wanted[size]
-        for layer in net.eval().modules()
-        if getattr(layer, "bias", None) is not None
-        and (size := getattr(layer, "out_channels", getattr(layer, "out_features", 0))) in wanted
-    }
-    seen: dict[Any, torch.Tensor] = {}
-    hooks = [layer.register_forward_hook(lambda m, i, o: seen.__setitem__(m, o)) for layer in last]
-    with torch.no_grad():
-        net(pixels)
-        for layer, output in seen.items():
-            middle, deviation = last[layer]
-            factor = deviation / output.std()
-            layer.weight.mul_(factor)
-            layer.bias.copy_((layer.bias - output.mean()) * factor + middle)
-    assert seen
-    for hook in hooks:
-        hook.remove()
-
-
 def export(ultralytics: Any, name: str, image: np.ndarray, folder: Path) -> Path:
     torch.manual_seed(7)
     torch.set_num_threads(2)
@@ -87,7 +54,9 @@ def export(ultralytics: Any, name: str, image: np.ndarray, folder: Path) -> Path
     said = Input(size_hw=(SIDE, SIDE), resize=family.resize, std=(255.0, 255.0, 255.0))
     pixels = torch.from_numpy(Preprocessor(said, spec, "NCHW").prepare(image)[0].copy())
     # Two images, since statistics of one that is down to a pixel do not exist.
-    spread_outputs(model.model, torch.cat([pixels, pixels.flip(3)]), FAMILIES[name])
+    head = FAMILIES[name]
+    two = torch.cat([pixels, pixels.flip(3)])
+    spread_outputs(model.model, two, LOGITS[head], is_detr=head == "detr")
     more = {"nms": False} if FAMILIES[name] == "end2end" else {}
     model.export(format="onnx", imgsz=SIDE, opset=17, simplify=False, verbose=False, **more)
     return folder / f"{name}.onnx"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edgecv.bench import turn_process
+from edgecv.bench.dialogue import Dialogue
 from edgecv.bench.interleaved import Competitor, Timing, ratio, take_turns
-from edgecv.bench.turn_process import TurnProcess
 from edgecv.errors import InferenceError, UsageError
 from edgecv.hints import Hints
 from edgecv.packing import pack
@@ -111,23 +111,23 @@ def test_apart_only_one_process_is_there_at_a_time(
     bundle: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there, most = 0, 0
-    start, close = TurnProcess.__init__, TurnProcess.close
+    start, close = Dialogue.__init__, Dialogue.close
     closed: set[int] = set()
 
-    def started(self: TurnProcess, *args: Any) -> None:
+    def started(self: Dialogue, *args: Any, **more: Any) -> None:
         nonlocal there, most
         there += 1
         most = max(most, there)
-        start(self, *args)
+        start(self, *args, **more)
 
-    def ended(self: TurnProcess) -> None:
+    def ended(self: Dialogue) -> None:
         nonlocal there
         close(self)
         there -= id(self) not in closed
         closed.add(id(self))
 
-    monkeypatch.setattr(TurnProcess, "__init__", started)
-    monkeypatch.setattr(TurnProcess, "close", ended)
+    monkeypatch.setattr(Dialogue, "__init__", started)
+    monkeypatch.setattr(Dialogue, "close", ended)
     some = [Competitor(n, bundle, {"threads": 1, "backend": "onnxruntime"}) for n in "ab"]
     for together, expected in ((False, 1), (True, 2)):
         most = 0

@@ -1,50 +1,63 @@
-"""A process with a loaded model that waits for its turns: the near end of `edgecv.bench.turns`."""
+"""A process that waits for requests: the near end of `edgecv.bench.turns`."""
 
 from __future__ import annotations
 
 import json
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
-from edgecv.bench import process
 from edgecv.errors import InferenceError
 
 TIMEOUT_S = 300.0
 """In which a process answers."""
-_WORKER = process.program("edgecv.bench.turns")
 
 
-class TurnProcess:
-    """A process that is asked for turns, one at a time.
+class Dialogue:
+    """A process that answers each line of JSON with one, and may print others between.
+
+    Its answers have the key ``done``, or ``error`` where it failed. In a ``with`` block it is
+    closed at the end.
 
     Args:
+        command: what is started.
         name: how errors call it.
-        request: its first, which names model and images.
+        environment: all of its environment variables; None hands ours on.
         timeout_s: in which each answer must come.
+
+    Attributes:
+        started_s: when it was started, seconds of `time.monotonic`.
 
     Raises:
         InferenceError: it cannot be started.
     """
 
-    def __init__(self, name: str, request: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        name: str,
+        environment: Mapping[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self._name, self._timeout_s = name, timeout_s
+        self.started_s = time.monotonic()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _WORKER],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
                 errors="replace",
+                env=environment,
             )
         except OSError as error:
             raise InferenceError(f"no process to time it: {error}", where=name) from None
-        self.send(request)
 
     def send(self, request: Mapping[str, Any]) -> None:
         """Send a line of JSON; a process that died is noticed by `answer`."""
@@ -100,3 +113,14 @@ class TurnProcess:
             if pipe is not None:
                 with suppress(BrokenPipeError):
                     pipe.close()
+
+    def __enter__(self) -> Dialogue:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
