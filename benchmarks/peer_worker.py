@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 Rows = list[list[float]]
@@ -23,18 +24,23 @@ Rows = list[list[float]]
 
 
 class Edgecv:
-    """A bundle; many images with `predict_all`, whose first run chooses a plan."""
+    """A bundle; many images with `predict_all` on an engine opened for the plan that it chose.
+
+    That is what loading does where ``edgecv tune`` has found the plan.
+    """
 
     def __init__(self, asked: dict[str, Any]) -> None:
         import edgecv
 
         self.predict_all = edgecv.predict_all
-        self.model = edgecv.load(
-            asked["model"], backend=asked["engine"], threads=asked["threads"],
-            precision=asked["precision"], confidence=asked["confidence"], iou=asked["iou"],
+        self.open = partial(
+            edgecv.load, asked["model"], backend=asked["engine"], precision=asked["precision"],
+            confidence=asked["confidence"], iou=asked["iou"],
         )  # fmt: skip
+        self.model = self.open(threads=asked["threads"])
         self.detect = self.model
         self.plan: Any = None
+        self.many: Any = None
         info = self.model.info
         self.facts = {"threads": info.threads, "precision": info.precision}
 
@@ -44,9 +50,12 @@ class Edgecv:
             with self.predict_all(self.model, iter([*images, *images])) as run:
                 for _ in run:
                     pass
-            self.plan = run.stats.plan
-            self.facts["plan"] = str(self.plan)
-        with self.predict_all(self.model, images, plan=self.plan) as run:
+            self.plan = plan = run.stats.plan
+            self.facts["plan"] = str(plan)
+            self.many = self.model
+            if plan.threads is not None:
+                self.many = self.open(threads=plan.threads, streams=plan.streams)
+        with self.predict_all(self.many, images, plan=self.plan) as run:
             return list(run)
 
     def rows(self, result: Any) -> Rows:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgecv.bench import turn_process
+from edgecv.bench import interleaved
 from edgecv.bench.dialogue import Dialogue
 from edgecv.bench.interleaved import Competitor, Timing, ratio, take_turns
 from edgecv.errors import InferenceError, UsageError
@@ -150,6 +150,6 @@ def test_many_images_at_once_take_turns_with_their_plan(bundle: Path, image: Pat
 def test_a_process_that_does_not_answer_is_given_up(
     bundle: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn_process, "_WORKER", "import time; time.sleep(60)")
+    monkeypatch.setattr(interleaved, "_WORKER", "import time; time.sleep(60)")
     with pytest.raises(InferenceError, match="a: no answer within 0 s"):
         take_turns([Competitor("a", bundle, {})], [image], rounds=1, timeout_s=0.2)

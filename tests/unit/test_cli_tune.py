@@ -11,7 +11,7 @@ import pytest
 
 import edgecv
 from edgecv import host, tuned
-from edgecv.bench import process, runner, search, tuning, turn_process
+from edgecv.bench import interleaved, process, runner, search, tuning
 from edgecv.bench.limits import Limits
 from tests.models import Ran, command
 from tests.tuning import two_variants
@@ -39,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def plant(monkeypatch: pytest.MonkeyPatch, statement: str, variants: str = "null-fp32") -> None:
     """Run a statement in every process in which one of some variants is about to be loaded."""
-    for module, name in ((turn_process, "turns"), (runner, "worker")):
+    for module, name in ((interleaved, "turns"), (runner, "worker")):
         code = (
             f"import os, edgecv.bench.{name} as module\n"
             "from edgecv.errors import ModelLoadError\n"
