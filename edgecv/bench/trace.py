@@ -74,7 +74,8 @@ class Trace(Record, kw_only=True):
         quantity: Quantity,
         parts: tuple[str, ...] = ("",),
     ) -> Trace:
-        """Make one of (time, reading of each part)."""
+        """Make one of (time, reading of each part); others may add to `series` meanwhile."""
+        series = tuple(series)
         return cls(
             at_s=np.array([at for at, _ in series], np.float64),
             value=np.array([v for _, v in series], np.float64).reshape(-1, len(parts)),

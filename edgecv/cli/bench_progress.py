@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from edgecv.bench.report import Failure, Result, Work
 
 
+_AROUND = 8
+"""Lines of a screen that are not rows: what is going on, the table's head, and what came before."""
+
+
 class Listener(Protocol):
     """Who is told how far it is."""
 
@@ -113,7 +117,7 @@ class Lines:
 
 
 class GrowingTable:
-    """Shows the results so far, and below them what is going on.
+    """Shows what is going on, and below it the results so far, the last ones of many.
 
     On a terminal it is drawn anew as it grows, and gone at the end: the report's own table follows.
     Elsewhere nothing is written.
@@ -123,32 +127,35 @@ class GrowingTable:
         from rich.spinner import Spinner
 
         self._screen = screen
-        self._results: list[Result] = []
+        self._results: tuple[Result, ...] = ()
         self._spinner = Spinner("dots", "")
 
     def now(self, title: str, word: str) -> None:
-        """Put it below the table."""
+        """Put it above the table."""
         self._spinner.update(text=printable(f"{title}: {word}" if word else title))
 
     def done(self, result: Result) -> None:
         """Add a row."""
-        self._results.append(result)
+        # Never changed in place: it is drawn in a thread of its own.
+        self._results = (*self._results, result)
 
     def __rich__(self) -> Group:
         """Draw it."""
         from rich.console import Group
 
-        if not self._results:
+        last = self._results[-max(1, self._screen.height - _AROUND) :]
+        if not last:
             return Group(self._spinner)
-        table, _ = results_table(self._results, self._screen.width)
-        return Group(table, self._spinner)
+        table, _ = results_table(last, self._screen.width)
+        return Group(self._spinner, table)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Keep it on the screen meanwhile."""
         from rich.live import Live
 
-        if not self._screen.is_terminal:
+        # Not `is_terminal`, which FORCE_COLOR makes true of a file.
+        if not self._screen.file.isatty():
             yield
             return
         # Slowly: what is drawn runs on the CPUs that are measured.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -203,3 +203,14 @@ def test_two_readings_have_a_mean_and_hardly_an_interval() -> None:
     # A counter gives one mean between two readings, and no scatter.
     counter = trace([(0, 0.0), (1, 3.0), (2, 6.4), (3, 9.0)], "joules")
     assert power(counter.mean(0.5, 2.5)).half_w is None
+
+
+def test_the_meter_may_be_read_on_meanwhile() -> None:
+    class Growing(list[tuple[float, tuple[float]]]):
+        def __iter__(self) -> Iterator[tuple[float, tuple[float]]]:
+            now = self[:]
+            self.append((float(len(now)), (2.0,)))
+            return iter(now)
+
+    found = Trace.of(Growing([(0.0, (2.0,)), (1.0, (2.0,))]), "watts")
+    assert (found.at_s.shape, found.value.shape) == ((2,), (2, 1))

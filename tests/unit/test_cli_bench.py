@@ -35,6 +35,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def bench(*args: object) -> Ran:
     return command("bench", *args, *QUICK)
 
@@ -156,6 +163,15 @@ def test_bad_durations_and_saved_runs(folder: Path) -> None:
     assert "none.json: cannot be read" in ran.err
 
 
+def test_no_output_is_written_over_what_is_read(folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("time,W\n")
+    for option in ("--usb-log", "--calibration"):
+        ran = bench(folder / "two.edgecv", option, log, "--csv", log)
+        assert (ran.status, log.read_text()) == (2, "time,W\n")
+        assert "the command reads it" in ran.err
+
+
 def test_another_board_than_this_one(folder: Path) -> None:
     ran = bench(folder / "two.edgecv", "--target", "rpi-zero-2w")
     assert ran.status == 0
@@ -166,7 +182,7 @@ def test_another_board_than_this_one(folder: Path) -> None:
 
 
 def test_a_table_grows_on_a_terminal(folder: Path) -> None:
-    screen = Console(file=io.StringIO(), force_terminal=True, width=140)
+    screen = Console(file=Terminal(), force_terminal=True, width=140, height=24)
     cells = matrix.cells(
         folder / "two.edgecv", Hints(), trusted=True, variant="null-fp32", backend=None,
         scenarios=["single"], threads=[1, 2], streams=[1],
@@ -191,6 +207,25 @@ def test_a_table_grows_on_a_terminal(folder: Path) -> None:
     assert "p50 ms" not in seen[0]
     assert "2 of 2" in seen[-1]
     assert "p50 ms" in seen[-1]
+    assert "2 of 2" in screen.file.getvalue()  # type: ignore[attr-defined]
+    for number in range(40):
+        watched.done(bench_reports.result(variant=f"v{number}"))
+    with screen.capture() as capture:
+        screen.print(watched)
+    drawn = capture.get()
+    assert len(drawn.splitlines()) < screen.height
+    assert "2 of 2" in drawn
+    assert "v39" in drawn
+
+
+def test_nothing_is_drawn_into_a_file() -> None:
+    # FORCE_COLOR makes rich take any stream for a terminal.
+    screen = Console(file=io.StringIO(), force_terminal=True)
+    growing = bench_progress.GrowingTable(screen)
+    with growing.shown():
+        growing.now("1 of 1", "loading")
+        growing.done(bench_reports.result())
+    assert screen.file.getvalue() == ""  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 10_000])

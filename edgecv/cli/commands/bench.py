@@ -194,7 +194,8 @@ def command(
         processes=processes,
         cold_starts=cold_starts or Settings().cold_starts,
     )
-    inputs = [model, *(path for path in (compared, baseline) if path is not None)]
+    read_from = (model, compared, baseline, calibration, usb_log)
+    inputs = [path for path in read_from if path is not None]
     output.check_target(json_target, inputs)
     bench_outputs.check_outputs(html_target, markdown_target, csv_target, inputs, overwrite=force)
     before = None if compared is None else read(compared)
