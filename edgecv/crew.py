@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from edgecv import host
-from edgecv.errors import EdgecvError, ImageError
+from edgecv.errors import EdgecvError, ImageError, UsageError
 from edgecv.plan import Plan
 from edgecv.record import Record
 
@@ -105,6 +105,9 @@ class Crew:
         tries: what to choose from; a single plan is used without any trial.
         left: tells how many images are still to come, or None where nobody knows.
         limits: on encoded images.
+
+    Raises:
+        UsageError: a plan with less than one of anything.
     """
 
     def __init__(
@@ -118,6 +121,9 @@ class Crew:
         left: Callable[[], int | None] = lambda: None,
         limits: Limits | None = None,
     ) -> None:
+        for plan in tries:
+            if min(plan.workers, plan.streams, plan.batch) < 1 or plan.threads == 0:
+                raise UsageError("", where="plan", expected="1 or more of each", got=str(plan))
         self._given, self._take, self._give, self._fail = model, take, give, fail
         self._left, self._limits = left, limits
         self._tries = tuple(tries)
@@ -260,7 +266,9 @@ class Crew:
 
     def _engine(self, plan: Plan) -> Model:
         """Return the model with the engine that a plan wants, opened once."""
-        if plan.threads is None:
+        # With the plan that was tuned for it, it was opened for that plan, whatever the engine made
+        # of it.
+        if plan.threads is None or plan == self._given.plan:
             return self._given
         opened = self._given.session
         if plan.threads == opened.threads and opened.streams in (None, plan.streams):

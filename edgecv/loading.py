@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecv import plugins
+from edgecv import host, plugins
 from edgecv.bundle import is_bundle, open_bundle
 from edgecv.engines import choose_backend, find_model_file, gather, load_backend
 from edgecv.errors import InferenceError, ManifestError, UsageError
@@ -48,8 +48,9 @@ def load(
             installed.
         backend: run with this one; in a bundle, the first variant that is for it.
         threads: of one inference; None means the CPUs that this process may use.
-        streams: inferences that callers will make at the same time; None means one. Whoever sets
-            threads or streams sets both: nothing but the variant is then taken from what was tuned.
+        streams: inferences that callers will make at the same time; None means one. Where they are
+            set and threads are not, the streams share the CPUs. Where either is set, nothing but
+            the variant is taken from what was tuned.
         precision: of float arithmetic; None keeps what the variant records, or fp32.
         confidence: threshold of the head; None keeps its own.
         iou: threshold of suppression; None keeps the head's own.
@@ -72,6 +73,9 @@ def load(
         there = where.exists()
     except (TypeError, ValueError, OSError) as error:
         raise UsageError(f"not a path: {error}", where="path", got=repr(path)[:80]) from None
+    free = threads is None and streams is None
+    if threads is None and isinstance(streams, int) and streams > 1:
+        threads = max(1, host.usable_cpus() // streams)
     options = SessionOptions(threads=threads, streams=1 if streams is None else streams)
     if isinstance(labels, str):
         raise UsageError("", where="labels", expected="a list of names", got=repr(labels)[:80])
@@ -86,7 +90,6 @@ def load(
                 where=str(where),
                 remedy="pack the model file anew with these options",
             )
-        free = threads is None and streams is None
         model = _load_bundle(where, variant, backend, options, precision, tuned, free)
     else:
         if variant is not None:

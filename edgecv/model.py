@@ -165,7 +165,7 @@ class Model:
             raise InferenceError("the model is closed", where="model.reopened") from error
         view._bundle = None
         view.plan = None  # it was measured with another use of the CPUs
-        view._describe = cache(lambda: self._tell(view._session))
+        view._describe = cache(lambda: self._tell(view._session).replace(plan=None))
         return view
 
     def __call__(self, image: ImageLike, *, limits: Limits | None = None) -> Result:

@@ -83,7 +83,8 @@ def predict_all(
         is exhausted, closed, or dropped.
 
     Raises:
-        UsageError: one image in place of several, or an unknown way with errors.
+        UsageError: one image in place of several, an unknown way with errors, or a plan without
+            workers.
     """
     if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Frame) or (
         getattr(images, "ndim", 4) < 4
@@ -163,8 +164,9 @@ class _Run:
         self._order: deque[_Slot] = deque()
         self._model, self._limits = model, limits
         self._total, self._fetched = total, 0
-        # Until the first image tells whether the others are worth a crew.
+        # Until an image tells that the others are worth a crew.
         self._alone = total is not None and len(tries) > 1
+        self._longest_s = 0.0
         self._ended = self._stopped = False
         self._broken: BaseException | None = None
         self._last_error: Exception | None = None
@@ -216,11 +218,13 @@ class _Run:
             return self._count(self._order.popleft().outcome)
 
     def _by_itself(self, image: ImageLike) -> Outcome:
-        """Run on an image in this thread; after the first one, call the crew if it is worth it."""
+        """Run on an image in this thread, and call the crew once the others are worth it."""
         start = perf_counter()
         (outcome,) = run(self._model, [image], self._limits)
         self._fetched += 1
-        if self._fetched == 1 and (self._left() or 0) * (perf_counter() - start) > _FEW_S:
+        # One that is broken, or small, says little of the others; the first one often takes longer.
+        self._longest_s = max(self._longest_s, perf_counter() - start)
+        if (self._left() or 0) * self._longest_s > _FEW_S:
             self._alone = False
             self._crew.start()
         return self._count(outcome)

@@ -53,6 +53,15 @@ def test_they_are_those_of_single_calls(tmp_path: Path) -> None:
                 assert a.source_hw == b.source_hw
 
 
+@pytest.mark.parametrize("none", ["workers", "threads", "streams", "batch"])
+def test_a_plan_with_none_of_something_is_refused(tmp_path: Path, none: str) -> None:
+    with mean_model(tmp_path) as model:
+        plan = Plan(2).replace(**{none: 0})
+        with pytest.raises(UsageError, match="plan: expected 1 or more"):
+            predict_all(model, [frame_of(0).image], plan=plan)
+    assert not settled()
+
+
 def test_no_images(tmp_path: Path) -> None:
     with mean_model(tmp_path) as model:
         run = predict_all(model, [])
@@ -137,6 +146,10 @@ def test_a_few_images_are_not_worth_workers(
         assert (run.stats.images, run.stats.errors) == (count, 1)
         assert (run.stats.plan.workers == 1) == alone
         assert list(predict_all(model, images[:1]))
+        # A broken one tells nothing of the others.
+        with predict_all(model, [images[2], *images[:2], *images[3:]], errors="keep") as run:
+            list(run)
+        assert (run.stats.plan.workers == 1) == alone
         with pytest.raises(ImageError):
             list(predict_all(model, images))
 

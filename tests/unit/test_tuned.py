@@ -79,7 +79,7 @@ def test_many_images_run_with_the_recorded_plan_and_no_trials(
 def test_another_engine_of_the_same_model_has_no_recorded_plan(bundle: Path) -> None:
     tuned.write(choice(bundle, goal="throughput", plan=Plan(2, 1, 2)))
     with edgecv.load(bundle) as model, model.reopened(threads=3) as other:
-        assert (other.plan, other.session.threads) == (None, 3)
+        assert (other.plan, other.info.plan, other.session.threads) == (None, None, 3)
         assert model.plan is not None
 
 
@@ -91,6 +91,9 @@ def test_streams_are_opened(bundle: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     with edgecv.load(made, threads=1, streams=2) as model:
         assert (model.info.threads, model.info.streams) == (1, 2)
+    with edgecv.load(made, streams=2) as model:
+        # They share the CPUs.
+        assert model.info.threads * 2 <= max(2, host.usable_cpus())
     engine = tuned.engine_of("openvino")
     with edgecv.load(made) as model:
         variant = model.info.variant
