@@ -48,6 +48,8 @@ class Operation(Record, kw_only=True):
         role: ``elementwise`` where each value follows from those at the same place; ``view`` where
             nothing is computed, such as a reshape.
         why: of `macs` that are not told.
+        nested: it runs a graph of its own, such as a branch or the body of a loop, which is not
+            read and may take more than `inputs`.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class Operation(Record, kw_only=True):
     macs: int | None = 0
     role: Role = "plain"
     why: str = ""
+    nested: bool = False
 
 
 class Graph(Record, kw_only=True):

@@ -1,6 +1,7 @@
 """Tier 5: the work of one inference, counted from the file that ships. It is no energy.
 
-For one image (a free batch is 1):
+For one image (a batch that an ONNX or a TFLite file leaves free is 1; no size that an OpenVINO file
+leaves free is told):
 
 - ``macs``: multiply-accumulates of convolutions (grouped, depthwise and transposed ones too) and of
   products of matrices. Weights times positions of the output, of the input where transposed; K for
@@ -15,7 +16,8 @@ For one image (a free batch is 1):
   Left out: what caches save, and what an engine adds by padding, reordering, reading again, or by
   working in another precision than the file's.
 
-One operator that cannot be counted makes the whole number null: part of a sum is no sum.
+One operator that cannot be counted makes the whole number null: part of a sum is no sum. One
+that runs a graph of its own, such as If or Loop, makes both null.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from edgecv.types import ModelSource
 INSTRUCTIONS = "counted under emulation only: scripts/arm64 count"
 _LONGEST = 300
 _COUNTS = ("macs", "bytes_moved")
+# What the parts of a damaged file cause that a reader takes at their word.
+_UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
 
 def of_model(
@@ -50,6 +54,8 @@ def of_model(
             return of_source(source, said_hw or size_hw)
     except EdgecvError as error:
         return _untold(error.message)
+    except OSError as error:
+        return _untold(f"{model.name}: {error.strerror}")
 
 
 def of_source(source: ModelSource, size_hw: tuple[int, int] | None = None) -> Work:
@@ -66,6 +72,9 @@ def of_source(source: ModelSource, size_hw: tuple[int, int] | None = None) -> Wo
                 return count(reader.read(source, size_hw))
             except EdgecvError as error:
                 return _untold(error.message)
+            except _UNFIT:
+                # Work stands beside what was measured, and must not cost it.
+                return _untold(f"{source.name}: the file does not fit together")
     return _untold(f"nothing reads the graph of {source.name}")
 
 
@@ -82,7 +91,7 @@ def count(graph: Graph) -> Work:
     computed = []
     for one in needed:
         # What follows from constants alone is computed once, when the model is loaded.
-        if one.inputs and fixed.issuperset(one.inputs):
+        if one.inputs and not one.nested and fixed.issuperset(one.inputs):
             fixed.update(one.outputs)
         else:
             computed.append(one)
@@ -93,6 +102,8 @@ def count(graph: Graph) -> Work:
     except Untold as reason:
         missing["macs"] = _shortened(reason)
     try:
+        if (opaque := next((one for one in computed if one.nested), None)) is not None:
+            raise Untold(f"{opaque.kind}: it runs a graph of its own, which is not counted")
         found["bytes_moved"] = bounded(stored + _Memory(graph, fixed).moved(computed))
     except Untold as reason:
         missing["bytes_moved"] = _shortened(reason)

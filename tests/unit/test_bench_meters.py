@@ -65,6 +65,41 @@ def test_hwmon(tmp_path: Path) -> None:
     assert meter(hwmon.find(tmp_path)).read() == pytest.approx((3.06,))
 
 
+def rails(root: Path, *labels: str) -> Path:
+    """Plant an ina3221 whose channels draw 1 V times 1, 2 ... A; above them are sums."""
+    chip = "sys/class/hwmon/hwmon2"
+    files = {f"{chip}/name": "ina3221\n", f"{chip}/in4_input": "9\n", f"{chip}/curr4_input": "9\n"}
+    for n, label in enumerate(labels, 1):
+        files[f"{chip}/in{n}_input"] = "1000\n"
+        files[f"{chip}/curr{n}_input"] = f"{n}000\n"
+        if label:
+            files[f"{chip}/in{n}_label"] = f"{label}\n"
+    return tree(root, files)
+
+
+def test_of_several_rails_the_supply_is_read(tmp_path: Path) -> None:
+    found = meter(hwmon.find(rails(tmp_path, "VDD_CPU", "VDD_IN", "VDD_SOC")))
+    assert (found.source, found.read()) == ("ina3221 VDD_IN (hwmon)", (2.0,))
+    # ... on whichever chip it is.
+    tree(tmp_path, {f"{CHIP}/name": "ina226\n", f"{CHIP}/power1_input": "5000000\n"})
+    assert meter(hwmon.find(tmp_path)).source == "ina3221 VDD_IN (hwmon)"
+    tree(tmp_path, {f"{CHIP}/power1_label": "VIN\n"})
+    assert "of 4 rails that hwmon measures several are named" in str(hwmon.find(tmp_path))
+
+
+def test_one_of_several_rails_does_not_pass_for_the_board(tmp_path: Path) -> None:
+    rails(tmp_path, "VDD_CPU", "", "VDD_SOC")
+    assert hwmon.find(tmp_path) == (
+        "of 3 rails that hwmon measures none is named as the supply: ina3221 VDD_CPU, ina3221 "
+        "without a label, ina3221 VDD_SOC"
+    )
+    # Those that are switched off measure nothing.
+    tree(tmp_path, {f"sys/class/hwmon/hwmon2/in{n}_enable": "0\n" for n in (2, 3)})
+    assert meter(hwmon.find(tmp_path)).source == "ina3221 VDD_CPU (hwmon)"
+    tree(tmp_path, {f"{CHIP}/name": "ina219\n", f"{CHIP}/power1_input": "5000000\n"})
+    assert "ina219 without a label, ina3221 VDD_CPU" in str(hwmon.find(tmp_path))
+
+
 def test_a_chip_that_may_not_be_read_is_named(tmp_path: Path, no_entry: list[Path]) -> None:
     tree(tmp_path, {f"{CHIP}/name": "ina226\n", f"{CHIP}/power1_input": "5250000\n"})
     path = tmp_path / CHIP / "power1_input"

@@ -186,6 +186,13 @@ def test_what_does_not_fit_is_not_told(
     assert shapes(model(op, IMAGE, constants, 1, 18, attributes), 1) == [None]
 
 
+def test_a_shape_that_no_engine_allows_is_refused_before_it_is_multiplied() -> None:
+    made = model("Reshape", IMAGE, [ints(*[2**62] * 65)], 1, 18, {})
+    source = ModelSource({"m.onnx": memoryview(made.SerializeToString())})
+    (found,) = plugins.load("bench.graphs", "onnx").read(source, None).operations
+    assert found.why == "Reshape y0: a shape of 65 axes"
+
+
 def test_arithmetic_on_shapes_is_followed() -> None:
     """Exporters compute sizes in the graph: (N, C, H, W) -> (N, C, H * W) by Shape and the like."""
     nodes = [

@@ -66,7 +66,7 @@ class _Propagation:
             declared = file.declared[name]
             self.types[name] = declared.type
             shape = _input_shape(declared, size_hw)
-            why = f"input {name} leaves its size free"
+            why = f"input {_short(name)} leaves its size free"
             self.tensors[name] = Tensor(shape=shape, bits=BITS.get(declared.type), why=why)
 
     def keep(self, name: str, constant: Constant) -> None:
@@ -79,7 +79,7 @@ class _Propagation:
     def graph(self) -> Graph:
         operations = [one for node in self.file.nodes if (one := self.node(node)) is not None]
         for name in self.file.outputs:
-            self.tensors.setdefault(name, Tensor(why=f"nothing makes {name}"))
+            self.tensors.setdefault(name, Tensor(why=f"nothing makes {_short(name)}"))
         return Graph(
             tensors=self.tensors,
             operations=tuple(operations),
@@ -88,7 +88,7 @@ class _Propagation:
         )
 
     def node(self, node: Node) -> Operation | None:
-        """Take up what a node makes; None for one whose results are known before it runs."""
+        """Take up what a node makes; None for one that reads nothing in an inference."""
         if node.op == "Constant":
             constant = _constant(node)
             if constant is not None and node.outputs:
@@ -96,7 +96,8 @@ class _Propagation:
                 return None
         for name in node.inputs:
             # Behind it in the file, in an outer graph, or nowhere.
-            self.tensors.setdefault(name, Tensor(why=f"nothing before {node.op} makes {name}"))
+            why = f"nothing before {node.op} makes {_short(name)}"
+            self.tensors.setdefault(name, Tensor(why=why))
         call = Call(
             node=node,
             opset=self.file.opset,
@@ -108,7 +109,9 @@ class _Propagation:
         for i, name in enumerate(node.outputs):
             self.take(node, i, name, shapes[i], values[i], why)
         outputs = tuple(filter(None, node.outputs))
-        if outputs and all(name in self.values for name in outputs):
+        known = bool(outputs) and all(name in self.values for name in outputs)
+        # These read nothing. What else is known follows from constants, whose bytes count.
+        if known and node.op in ("Shape", "Size"):
             return None
         count, reason = self.macs(call, shapes)
         role: Role = "plain"
@@ -124,6 +127,7 @@ class _Propagation:
             macs=count,
             role=role,
             why=reason or why,
+            nested=node.nested,
         )
 
     def shapes(self, call: Call) -> tuple[list[Shape | None], str]:
@@ -149,7 +153,7 @@ class _Propagation:
         # The first cause says more than what follows from it.
         unknown = [self.tensors[name] for name in node.inputs if name]
         earlier = next((t.why for t in unknown if t.shape is None), "")
-        label = node.name or next(iter(node.outputs), "")
+        label = node.name or _short(next(iter(node.outputs), ""))
         return [None] * count, earlier or f"{node.op} {label}: {why}"
 
     def take(
@@ -201,6 +205,8 @@ class _Propagation:
     def macs(self, call: Call, shapes: list[Shape | None]) -> tuple[int | None, str]:
         """Count the work of a node, or say why it cannot be."""
         node = call.node
+        if node.nested:
+            return None, "its work is not counted"
         if node.domain in _DOMAINS and node.op in _MULTIPLYING:
             try:
                 return (
@@ -212,6 +218,10 @@ class _Propagation:
         if node.domain in _DOMAINS and known:
             return 0, ""
         return None, "its work is not counted"
+
+
+def _short(name: str) -> str:
+    return name[: onnx_nodes.MOST_LETTERS]
 
 
 def _input_shape(declared: Declared, size_hw: tuple[int, int] | None) -> Shape | None:

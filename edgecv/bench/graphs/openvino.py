@@ -50,7 +50,10 @@ _UNCOUNTED = {
     "TensorIterator",
 }  # fmt: skip
 _LAST_OPSET = 16
-_MOST_BYTES = 256 << 20
+# A parsed document takes twenty times its bytes, and real ones have a few MiB.
+_MOST_BYTES = 32 << 20
+_MOST_AXES, _MOST_LETTERS = 64, 200
+_NESTED = {"If", "Loop", "TensorIterator"}
 
 
 def read(source: ModelSource, size_hw: tuple[int, int] | None) -> Graph:
@@ -63,10 +66,13 @@ def read(source: ModelSource, size_hw: tuple[int, int] | None) -> Graph:
 
     try:
         main = source.main
+        size = main.stat().st_size if isinstance(main, Path) else main.nbytes
+        if size > _MOST_BYTES:
+            raise ValueError(f"{size} bytes, which is too long")
         text = str(main.read_bytes() if isinstance(main, Path) else main, "utf-8")
         # An entity can blow a document up.
-        if len(text) > _MOST_BYTES or re.search(r"<!\s*(DOCTYPE|ENTITY)", text, re.IGNORECASE):
-            raise ValueError("a document type, an entity, or too long")
+        if re.search(r"<!\s*(DOCTYPE|ENTITY)", text, re.IGNORECASE):
+            raise ValueError("a document type or an entity")
         net = ElementTree.fromstring(text)
         return _Reader(net).graph(str(source))
     except (ElementTree.ParseError, ValueError, OSError) as error:
@@ -97,7 +103,7 @@ class _Reader:
         outputs: list[str] = []
         operations = []
         for layer in self.layers:
-            kind = layer.get("type", "")
+            kind = _said(layer, "type")
             if kind == "Parameter":
                 inputs += self.outputs(layer)
             elif kind in ("Result", "Assign"):
@@ -129,9 +135,11 @@ class _Reader:
 
     def tensor(self, layer: Element, port: Element, bits: int | None, stored: int | None) -> Tensor:
         sizes = [(dim.text or "").strip() for dim in port.iterfind("dim")]
+        if len(sizes) > _MOST_AXES:
+            raise ValueError(f"a tensor of {len(sizes)} axes")
         if all(size.isdecimal() and size.isascii() for size in sizes):
             return Tensor(shape=tuple(map(_integer, sizes)), bits=bits, stored=stored)
-        why = f"the file leaves the size of {layer.get('name')} free"
+        why = f"the file leaves the size of {_said(layer, 'name')} free"
         return Tensor(bits=bits, stored=stored, why=why)
 
     def inputs(self, layer: Element) -> list[str]:
@@ -155,7 +163,15 @@ class _Reader:
             why = str(reason)
         except IndexError:
             why = "its tensors do not fit together"
-        return Operation(kind=kind, inputs=inputs, outputs=outputs, macs=macs, role=role, why=why)
+        return Operation(
+            kind=kind,
+            inputs=inputs,
+            outputs=outputs,
+            macs=macs,
+            role=role,
+            why=why,
+            nested=kind in _NESTED,
+        )
 
     def macs(
         self, layer: Element, kind: str, inputs: tuple[str, ...], outputs: tuple[str, ...]
@@ -172,7 +188,7 @@ class _Reader:
             return product(self.shape(outputs[0]), first[-2 if turned and len(first) > 1 else -1])
         version = re.fullmatch(r"opset(\d{1,3})", layer.get("version", ""))
         if version is None or int(version[1]) > _LAST_OPSET:
-            raise Untold(f"an operator of {layer.get('version', 'no opset')}")
+            raise Untold(f"an operator of {_said(layer, 'version') or 'no opset'}")
         if kind in _UNCOUNTED:
             raise Untold("its work is not counted")
         return 0
@@ -185,7 +201,15 @@ class _Reader:
 
 
 def _name(layer: str | None, port: str | None) -> str:
-    return f"{layer}:{port}"
+    name = f"{layer}:{port}"
+    if len(name) > _MOST_LETTERS:
+        raise ValueError(f"a number of a layer or port that has {len(name)} letters")
+    return name
+
+
+def _said(layer: Element, what: str) -> str:
+    """Read the beginning of a text; a damaged file has them as long as itself."""
+    return layer.get(what, "")[:_MOST_LETTERS]
 
 
 def _integer(text: str | None) -> int:

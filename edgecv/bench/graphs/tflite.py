@@ -53,6 +53,8 @@ _UNCOUNTED = {
     118: "IF", 119: "WHILE", 129: "CALL_ONCE", 131: "RFFT2D", 141: "CONV_3D_TRANSPOSE",
 }  # fmt: skip
 _LAST_KNOWN = 161
+# What runs other subgraphs: the four control operators, and those of StableHLO with a body.
+_NESTED = {31, 118, 119, 129, 174, 190, 198, 199, 200, 206, 209}
 # The operators of others that multiply no matrices.
 _CUSTOM_WITHOUT_MACS = {"TFLite_Detection_PostProcess"}
 
@@ -175,7 +177,13 @@ class _Reader:
         except IndexError:
             why = "its tensors do not fit together"
         return Operation(
-            kind=code.name, inputs=inputs, outputs=outputs, macs=macs, role=role, why=why
+            kind=code.name,
+            inputs=inputs,
+            outputs=outputs,
+            macs=macs,
+            role=role,
+            why=why,
+            nested=code.number in _NESTED,
         )
 
     def macs(

@@ -20,6 +20,7 @@ from edgecv.types import Array
 _GRAPH_VALUE_INFO, _NODE_NAME, _NODE_DOMAIN = 13, 3, 7
 _ATTRIBUTE_FLOAT, _ATTRIBUTE_STRING, _ATTRIBUTE_FLOATS, _ATTRIBUTE_INTS = 2, 4, 7, 8
 _TENSOR_DIMS, _TENSOR_INT32, _TENSOR_INT64, _TENSOR_RAW = 1, 5, 7, 9
+_FUNCTION_NAME, _FUNCTION_DOMAIN = 1, 10
 _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_TYPE_ELEMENT, _TENSOR_TYPE_SHAPE = 2, 1, 1, 2
 _SHAPE_DIM, _DIM_VALUE = 1, 1
 
@@ -34,7 +35,10 @@ FEW = 1024
 """Values of a constant above which none is read: shapes, axes and scales have fewer."""
 MOST_AXES = 64
 """Of a tensor; NumPy's own limit."""
+MOST_LETTERS = 200
+"""Of a name that is told; a damaged file has them as long as itself."""
 _UNSIGNED = (1 << 64) - 1
+_GRAPH = object()
 
 
 class Constant(Record, kw_only=True):
@@ -66,7 +70,11 @@ class Declared(Record, kw_only=True):
 
 
 class Node(Record, kw_only=True):
-    """An operator with its attributes; ``''`` among the inputs is one that is left out."""
+    """An operator with its attributes; ``''`` among the inputs is one that is left out.
+
+    `op`, `name` and `domain` are cut to `MOST_LETTERS`; `nested` where it runs a graph of its
+    own: an attribute holds it, or it is a function of the file.
+    """
 
     op: str
     name: str
@@ -74,6 +82,7 @@ class Node(Record, kw_only=True):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
+    nested: bool = False
 
 
 class Nodes(Record, kw_only=True):
@@ -134,6 +143,7 @@ def _few(values: list[int | memoryview]) -> bool:
 class _Reader(wire.Wire):
     def model(self, data: memoryview) -> Nodes:
         opset, graph = 1, None
+        functions: set[tuple[str, str]] = set()
         for number, value in self.views(data):
             if number == wire.MODEL_GRAPH:
                 graph = value
@@ -143,9 +153,19 @@ class _Reader(wire.Wire):
                 domain = wire.read_text(entry.get(wire.OPSET_DOMAIN, 0))
                 if isinstance(version, int) and domain in ("", "ai.onnx"):
                     opset = version
+            elif number == wire.MODEL_FUNCTIONS:
+                entry = dict(self.fields(value))
+                domain, name = (
+                    wire.read_text(entry.get(n, 0)) for n in (_FUNCTION_DOMAIN, _FUNCTION_NAME)
+                )
+                functions.add((domain, name))
         found = Nodes(opset=opset)
         if graph is not None:
             self.graph(graph, found)
+        found.nodes[:] = [
+            one.replace(nested=True) if (one.domain, one.op) in functions else one
+            for one in found.nodes
+        ]
         return found
 
     def graph(self, data: memoryview, found: Nodes) -> None:
@@ -170,22 +190,36 @@ class _Reader(wire.Wire):
     def node(self, data: memoryview) -> Node:
         texts: dict[int, list[str]] = {}
         attributes: dict[str, Any] = {}
+        nested = False
         for number, value in self.views(data):
             if number == wire.NODE_ATTRIBUTE:
                 name, content = self.attribute(value)
+                if content is _GRAPH:
+                    nested = True
+                    continue
                 attributes[name] = content
             else:
                 texts.setdefault(number, []).append(wire.read_text(value))
         op, name, domain = (
-            texts.get(number, [""])[-1] for number in (wire.NODE_OP, _NODE_NAME, _NODE_DOMAIN)
+            texts.get(number, [""])[-1][:MOST_LETTERS]
+            for number in (wire.NODE_OP, _NODE_NAME, _NODE_DOMAIN)
         )
         inputs, outputs = (tuple(texts.get(n, ())) for n in (wire.NODE_INPUT, wire.NODE_OUTPUT))
         return Node(
-            op=op, name=name, domain=domain, inputs=inputs, outputs=outputs, attributes=attributes
+            op=op,
+            name=name,
+            domain=domain,
+            inputs=inputs,
+            outputs=outputs,
+            attributes=attributes,
+            nested=nested,
         )
 
     def attribute(self, data: memoryview) -> tuple[str, Any]:
-        """Read a name with an int, float, text, tensor, or a short list of ints or floats."""
+        """Read a name with an int, float, text, tensor, or a short list of ints or floats.
+
+        A graph is `_GRAPH`; what else there is is None.
+        """
         name = ""
         content: Any = None
         ints: list[int | memoryview] = []
@@ -205,6 +239,8 @@ class _Reader(wire.Wire):
                 floats.append(value)
             elif number == _ATTRIBUTE_STRING:
                 content = wire.read_text(value)
+            elif number in (wire.ATTRIBUTE_GRAPH, wire.ATTRIBUTE_GRAPHS):
+                content = _GRAPH
             elif number == wire.ATTRIBUTE_TENSOR:
                 content = self.tensor(value)[1]
         if ints:

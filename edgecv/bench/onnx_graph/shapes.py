@@ -14,6 +14,7 @@ import numpy as np
 
 from edgecv.bench.graph import LARGEST, Shape, Untold
 from edgecv.bench.onnx_graph.call import Call, axis_of
+from edgecv.bench.onnx_graph.nodes import MOST_AXES
 from edgecv.bench.onnx_graph.windows import (
     broadcast,
     conv,
@@ -125,6 +126,8 @@ def _reshape(call: Call) -> Shape:
     data, wanted = call.shape(0), call.integers("shape", 1)
     if wanted is None:
         raise Untold("no shape is given")
+    if len(wanted) > MOST_AXES:  # their product would have thousands of digits
+        raise Untold(f"a shape of {len(wanted)} axes")
     sizes = [
         data[i] if size == 0 and not call.get("allowzero") else size
         for i, size in enumerate(wanted)
