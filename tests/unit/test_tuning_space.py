@@ -146,6 +146,20 @@ def test_the_allowed_drop(bundle: Path) -> None:
     assert (kept, out) == (both[1:], {both[0]: "the card has no accuracy of it"})
 
 
+def test_the_drop_is_from_the_best_of_all_by_the_same_metric(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = carded(bundle, 0.5, 0.48)
+    other = Measurement(metric="map50", value=0.9, variant="null-fp32")
+    manifest = manifest.replace(card=Card(measurements=(*manifest.card.measurements, other)))
+    # The best one cannot run here.
+    first = manifest.variants[0].replace(backend="missing")
+    manifest = manifest.replace(variants=(first, *manifest.variants[1:]))
+    _, out = allowed(manifest, Limits(max_drop_points=1.0))
+    assert out["null-fp32-2"] == "2.00 points below the best variant, 1 are allowed"
+    assert allowed(manifest, Limits(max_drop_points=2.0))[0] == ["null-fp32-2"]
+
+
 def result(p50: float, p90: float | None, peak: int | None) -> Result:
     return Result(
         scenario="single", variant="v", backend="null", engine="null 1", threads=1, processes=1,
