@@ -42,8 +42,9 @@ def some(paths: Sequence[Path], read: Callable[[Path], _Kept]) -> list[_Kept]:
     found: list[_Kept] = []
     held = 0
     for path in paths[:MOST_IMAGES]:
-        found.append(read(path))
-        held += memoryview(found[-1]).nbytes
+        one = read(path)
+        found.append(one)
+        held += len(one) if isinstance(one, bytes) else one.nbytes
         if held >= MOST_BYTES:
             break
     return found
