@@ -215,6 +215,19 @@ def forget(digest: str) -> int:
     return len(there)
 
 
+def forget_pinned(digest: str, cpus: Collection[int]) -> bool:
+    """Remove what was found for processes pinned to some CPUs; tell whether there was anything.
+
+    A record that was made under such pinning, and not for it, stays.
+    """
+    place = _place(digest, identity(cpus))
+    choice = _records(place.parent).get(place)
+    if choice is None or not choice.affinity:
+        return False
+    place.unlink(missing_ok=True)
+    return True
+
+
 def _records(home: Path) -> dict[Path, Choice]:
     """Read the records of a bundle for all CPUs; what is none is left out."""
     found = {}

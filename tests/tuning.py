@@ -31,6 +31,7 @@ class Machine:
         seed: of noise and load.
         dies: candidate -> in which of its races it fails, counted from 0, being tried alone.
         peak_mib: of each candidate's process.
+        hangs: candidate -> in which of its races it does not answer.
     """
 
     def __init__(
@@ -41,10 +42,11 @@ class Machine:
         *,
         dies: dict[str, int] | None = None,
         peak_mib: dict[str, int] | None = None,
+        hangs: dict[str, int] | None = None,
     ) -> None:
         self.true_ms, self.noise = true_ms, noise
         self.random = np.random.default_rng(seed)
-        self.dies, self.peak_mib = dies or {}, peak_mib or {}
+        self.dies, self.peak_mib, self.hangs = dies or {}, peak_mib or {}, hangs or {}
         self.turns, self.now_s = 0, 0.0
         self.races: list[tuple[list[str], bool]] = []
         """Names of each race, and whether they were loaded together."""
@@ -60,16 +62,26 @@ class Machine:
         *,
         together: bool,
         failed: Callable[[str, InferenceError], None],
+        timeout_s: float,
+        within_s: float,
     ) -> dict[str, Timing]:
         assert 1 <= len(some) <= search.BESIDE + 1
         assert turn_s > 0
         load = 1 + 0.5 * self.random.random(rounds)
         self.turns += rounds * len(some)
+        start_s = self.now_s
         self.now_s += len(some) * (1 + rounds * turn_s)
         self.races.append(([c.name for c in some], together))
         found = {}
         for c in some:
             done = sum(c.name in names for names, _ in self.races) - 1
+            if self.hangs.get(c.name) == done:
+                if timeout_s >= within_s:
+                    self.now_s = start_s + within_s
+                    return {}
+                self.now_s += timeout_s
+                failed(c.name, InferenceError("it hung", where=c.name))
+                continue
             if self.dies.get(c.name) == done:
                 failed(c.name, InferenceError("it died", where=c.name))
                 continue

@@ -67,21 +67,24 @@ class Dialogue:
             stdin.write(json.dumps(request) + "\n")
             stdin.flush()
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self, within_s: float = float("inf")) -> dict[str, Any]:
         """Wait for the answer to the last line.
+
+        Args:
+            within_s: shortens `timeout_s` this time.
 
         Raises:
             InferenceError: the process reports an error, died, or does not answer in time.
         """
         stdout = self._process.stdout
         assert stdout is not None
-        late = threading.Event()
+        late, timeout_s = threading.Event(), min(self._timeout_s, within_s)
 
         def give_up() -> None:
             late.set()
             self._process.kill()
 
-        watchdog = threading.Timer(self._timeout_s, give_up)
+        watchdog = threading.Timer(timeout_s, give_up)
         watchdog.start()
         try:
             for line in stdout:
@@ -98,7 +101,7 @@ class Dialogue:
             watchdog.cancel()
         status = self._process.wait()
         if late.is_set():
-            raise InferenceError(f"no answer within {self._timeout_s:.0f} s", where=self._name)
+            raise InferenceError(f"no answer within {timeout_s:.0f} s", where=self._name)
         # What the kernel does to the largest process where memory runs out.
         perhaps = ", as one does that ran out of memory" if status == -signal.SIGKILL else ""
         raise InferenceError(

@@ -10,8 +10,9 @@ turn has a fresh process, and only one is there at a time.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -96,6 +97,10 @@ class Ratio:
         return "faster" if low > 1 else "slower" if high < 1 else "no difference"
 
 
+class _TimeUpError(Exception):
+    """A race ends before its last round."""
+
+
 def take_turns(
     competitors: Sequence[Competitor],
     images: Sequence[Path],
@@ -106,14 +111,16 @@ def take_turns(
     progress: Callable[[str], None] | None = None,
     together: bool = True,
     timeout_s: float = TIMEOUT_S,
+    within_s: float = float("inf"),
     failed: Callable[[str, InferenceError], None] | None = None,
 ) -> dict[str, Timing]:
     """Time models in turns.
 
     Args:
         competitors: at least one.
-        images: decoded once by each process, and run in turn; decoding is not part of the latency.
-            With a plan it is.
+        images: the first of them, at most 32 and until they take 64 MiB of pixels, are decoded once
+            by each process, and run in turn; decoding is not part of the latency. With a plan it
+            is, and encoded images are what is kept.
         rounds: each lets every model have one turn.
         turn_s: of each turn; at least three images.
         warmup_s: of each model before the first round.
@@ -121,6 +128,8 @@ def take_turns(
         together: all models stay loaded; else each turn has a process of its own that is closed
             before the next one starts, for machines whose memory does not hold two.
         timeout_s: in which each answer must come.
+        within_s: in which all of it must end. The rounds that were finished then count, and without
+            any there is no timing; nobody is said to have failed.
         failed: called with the name of a model that failed, and why, and the others go on; None
             raises instead.
 
@@ -142,7 +151,8 @@ def take_turns(
     samples: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     facts: dict[str, dict[str, Any]] = {}
     tell = progress or (lambda _: None)
-    with ExitStack() as stack:
+    end = time.monotonic() + within_s
+    with suppress(_TimeUpError), ExitStack() as stack:
         workers: dict[str, Dialogue] = {}
 
         def start(competitor: Competitor) -> Dialogue:
@@ -174,6 +184,17 @@ def take_turns(
                     workers.pop(name).close()
                 failed(name, error)
 
+        def answer(name: str) -> dict[str, Any]:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                raise _TimeUpError
+            try:
+                return workers[name].answer(left_s)
+            except InferenceError:
+                if time.monotonic() >= end:
+                    raise _TimeUpError from None
+                raise
+
         # They load at the same time, but no turn begins before the last one is ready.
         for competitor in competitors if together else ():
             with go_on(competitor.name):
@@ -181,7 +202,7 @@ def take_turns(
         for name in list(workers):
             with go_on(name):
                 tell(f"loading {name}")
-                facts[name] = workers[name].answer()
+                facts[name] = answer(name)
         entered = {competitor.name: competitor for competitor in competitors}
         for turn in range(rounds):
             tell(f"round {turn + 1} of {rounds}")
@@ -191,12 +212,16 @@ def take_turns(
                 with go_on(name):
                     if not together:
                         workers[name] = start(entered[name])
-                        facts[name] = workers[name].answer()
+                        facts[name] = answer(name)
                     workers[name].send({"turn_s": turn_s})
-                    samples[name].append(workers[name].answer())
+                    samples[name].append(answer(name))
                     if not together:
                         workers.pop(name).close()
-    return {name: _timing(name, turns, facts[name]) for name, turns in samples.items()}
+    # Ratios are taken within a round.
+    done = min(map(len, samples.values()), default=0)
+    if not done:
+        return {}
+    return {name: _timing(name, turns[:done], facts[name]) for name, turns in samples.items()}
 
 
 def order_of(names: Sequence[str], turn: int) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from edgecv.bench.dialogue import TIMEOUT_S
 from edgecv.bench.report import Result
 from edgecv.engines import why_not
 from edgecv.manifest import Manifest
 from edgecv.record import Record
 
 NOT_ACCURACY = ("drop_points", "size_bytes", "latency_ms")
+_PATIENCE, _PATIENCE_S = 5, 10.0
 
 
 class Limits(Record, kw_only=True):
@@ -59,6 +61,20 @@ class Budget:
         """Return what is left for searching, when one candidate is to be measured in full."""
         return max(0.0, self.left_s() - self.full_s())
 
+    def patience_s(self, took_s: float, left_s: float) -> float:
+        """Return how long to wait for an answer, so that one that hangs leaves the others time.
+
+        Five times what is known of it, and at least ten seconds or a tenth of the budget.
+
+        Args:
+            took_s: what it took alone, or the longest so far; 0 where nothing is known.
+            left_s: never longer than this, but for one second.
+        """
+        if self.seconds is None:
+            return TIMEOUT_S
+        patience_s = max(_PATIENCE_S, _PATIENCE * took_s, self.seconds / 10)
+        return max(1.0, min(TIMEOUT_S, left_s, patience_s))
+
     def full_s(self) -> float:
         """Return what it takes to measure a candidate in full, by what is known of its start."""
         return self._measured_s + 2 * self.start_s
@@ -92,13 +108,16 @@ def allowed(manifest: Manifest, limits: Limits) -> tuple[list[str], dict[str, st
             fitting.append(variant.id)
     if limits.max_drop_points is None:
         return fitting, out
-    figures = {name: next(iter(accuracy(manifest, name).values()), None) for name in fitting}
-    best = max((value for value in figures.values() if value is not None), default=None)
+    # Also of those that cannot run here: how much is lost does not depend on the machine.
+    figures = {variant.id: accuracy(manifest, variant.id) for variant in manifest.variants}
     kept = []
-    for name, value in figures.items():
-        if value is None or best is None:
+    for name in fitting:
+        if not figures[name]:
             out[name] = "the card has no accuracy of it"
-        elif (best - value) * 100 > limits.max_drop_points + 1e-9:
+            continue
+        metric, value = next(iter(figures[name].items()))
+        best = max(figure[metric] for figure in figures.values() if metric in figure)
+        if (best - value) * 100 > limits.max_drop_points + 1e-9:
             out[name] = (
                 f"{(best - value) * 100:.2f} points below the best variant, "
                 f"{limits.max_drop_points:g} are allowed"

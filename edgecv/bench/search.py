@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgecv import host
-from edgecv.bench.dialogue import TIMEOUT_S
 from edgecv.bench.interleaved import Competitor, Timing, take_turns
 from edgecv.bench.limits import Budget, Limits, too_large
 from edgecv.bench.space import Candidate, Goal
@@ -29,6 +28,8 @@ HEATS: dict[Goal, tuple[tuple[int, float], ...]] = {
 """Rounds of each heat, and seconds of a turn."""
 ALONE_S: dict[Goal, float] = {"latency": 0.2, "throughput": 0.4}
 """Seconds for which a candidate is timed alone."""
+FEWEST_ROUNDS = 4
+"""A race that time ends before so many tells nothing."""
 BESIDE = 4
 """Challengers that are loaded at the same time, beside the best one so far."""
 HOPELESS = 1 / 8
@@ -50,8 +51,10 @@ class Race(Protocol):
         *,
         together: bool,
         failed: Failed,
+        timeout_s: float,
+        within_s: float,
     ) -> dict[str, Timing]:
-        """Return the timing of each that did not fail."""
+        """Return the timing of each that did not fail, or of none where no round was finished."""
 
 
 def search(
@@ -87,13 +90,9 @@ def search(
     budget = budget or Budget()
 
     def really(
-        some: Sequence[Competitor], rounds: int, turn_s: float, *, together: bool, failed: Failed
+        some: Sequence[Competitor], rounds: int, turn_s: float, **how: Any
     ) -> dict[str, Timing]:
-        timeout_s = min(TIMEOUT_S, max(1.0, budget.search_s()))
-        return take_turns(
-            some, images, rounds=rounds, turn_s=turn_s, together=together, failed=failed,
-            timeout_s=timeout_s, progress=progress,
-        )  # fmt: skip
+        return take_turns(some, images, rounds=rounds, turn_s=turn_s, progress=progress, **how)
 
     one = _Search(model, candidates, goal, budget, race or really, free_bytes, progress)
     one.try_alone(limits or Limits())
@@ -124,17 +123,24 @@ class _Search:
 
         As soon as one runs, half of the time is kept for the heats.
         """
-        whole_s, longest_s = self.budget.search_s(), 0.0
+        whole_s = self.budget.search_s()
         for number, c in enumerate(self.candidates, 1):
-            heats_s = whole_s / 2 if self.standings.alive() else 0.0
-            if number > 1 and self.budget.search_s() < longest_s + heats_s:
+            room_s = self.budget.search_s()
+            if self.standings.alive() and self.budget.seconds is not None:
+                room_s -= whole_s / 2
+            if number > 1 and room_s <= self.budget.start_s:
                 self.standings.leave(c, "not tried", f"{self.budget} was spent")
                 continue
             self.progress(f"trying {number} of {len(self.candidates)}: {c.name}")
             start = self.budget.clock()
-            timings = self._race([c], 1, ALONE_S[self.goal], together=False)
+            patience_s = self.budget.patience_s(self.budget.start_s, room_s)
+            timings = self._race(
+                [c], 1, ALONE_S[self.goal], together=False, timeout_s=patience_s,
+                within_s=patience_s,
+            )  # fmt: skip
+            if c.name not in timings and self.standings[c].status != "failed":
+                self.standings.leave(c, "failed", f"no answer within {patience_s:.0f} s")
             self._took_s[c.name] = took_s = self.budget.clock() - start
-            longest_s = max(longest_s, took_s)
             if c.name in timings:
                 self.budget.note(took_s)
                 self._note_alone(c, timings[c.name], limits)
@@ -160,8 +166,23 @@ class _Search:
                     self._give_up()
                     return
                 waiting = waiting[len(group) :]
-                timings = self._race(some, rounds, turn_s, together=together)
-                ran = [c for c in some if c.name in timings]
+                left_s = self.budget.search_s()
+                # They load at the same time.
+                took_s = sum(self._took_s[c.name] for c in some)
+                timings = self._race(
+                    some, rounds, turn_s, together=together, within_s=max(1.0, left_s),
+                    timeout_s=self.budget.patience_s(took_s, left_s),
+                )  # fmt: skip
+                few = min(rounds, FEWEST_ROUNDS)
+                ran = [
+                    c for c in some if c.name in timings and len(timings[c.name].rounds_ms) >= few
+                ]
+                if not ran and any(c in standings.alive() for c in some):
+                    # Time was up before there was enough to tell who is slower.
+                    if standings.best not in standings.alive():
+                        standings.replace_best()
+                    self._give_up()
+                    return
                 if standings.best in ran:
                     standings.note(ran, timings)
                 else:
@@ -171,7 +192,7 @@ class _Search:
             standings.drop_far()
 
     def _race(
-        self, some: Sequence[Candidate], rounds: int, turn_s: float, *, together: bool
+        self, some: Sequence[Candidate], rounds: int, turn_s: float, **how: Any
     ) -> dict[str, Timing]:
         by_name = {c.name: c for c in some}
 
@@ -179,7 +200,7 @@ class _Search:
             self.standings.leave(by_name[name], "failed", error.what)
 
         racing = [competitor(self.model, c, self.goal) for c in some]
-        return self.race(racing, rounds, turn_s, together=together, failed=failed)
+        return self.race(racing, rounds, turn_s, failed=failed, **how)
 
     def _note_alone(self, c: Candidate, timing: Timing, limits: Limits) -> None:
         peak = timing.peak_rss_bytes
@@ -209,8 +230,10 @@ class _Search:
     ) -> float:
         """Estimate what a race takes, by what each took alone."""
         starts = sum(self._took_s[c.name] for c in some)
-        # A turn is at least three images; with a plan, three for each worker.
-        turns = sum(max(turn_s, 3 * c.plan.workers * self._p50(c) / 1e3) for c in some)
+        # A turn is at least three images; with a plan, three batches for each worker.
+        turns = sum(
+            max(turn_s, 3 * c.plan.workers * c.plan.batch * self._p50(c) / 1e3) for c in some
+        )
         return rounds * turns + starts * (1 if together else rounds)
 
     def _give_up(self) -> None:

@@ -58,6 +58,8 @@ class Standings:
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self.best: Candidate | None = None
         self._of = {c.name: Standing(candidate=c) for c in candidates}
+        self._beside: dict[str, frozenset[str]] = {}
+        """With whom each was last timed."""
 
     def __getitem__(self, c: Candidate) -> Standing:
         return self._of[c.name]
@@ -81,7 +83,9 @@ class Standings:
         fastest = max(some, key=lambda c: speeds[c.name].value)
         # Those of earlier races of the heat were held against the one that was best then.
         self._rescale(speeds[fastest.name].value)
+        together = frozenset(c.name for c in some)
         for c in some:
+            self._beside[c.name] = together
             timing, speed = timings[c.name], ratio(timings[fastest.name], timings[c.name])
             old = self[c]
             peaks = [p for p in (old.peak_rss_bytes, timing.peak_rss_bytes) if p is not None]
@@ -117,11 +121,18 @@ class Standings:
                 self.set(s.candidate, status="lasted", left="")
 
     def drop_far(self) -> None:
-        """Let those leave that are far behind a best that they did not race."""
+        """Let those leave that are far behind a best that they did not race.
+
+        Who did race it leaves by the interval alone, in `note`.
+        """
+        best = self.best
+        if best is None:
+            return
         for c in self.alive():
             speed = self[c].speed
-            if self.best is not None and c != self.best and speed is not None and speed < FAR:
-                self.leave(c, "slower", f"slower than {self.best.name}")
+            direct = best.name in self._beside.get(c.name, ())
+            if c != best and not direct and speed is not None and speed < FAR:
+                self.leave(c, "slower", f"slower than {best.name}")
 
     def ranked(self) -> list[Standing]:
         """Return all, the preferred one first, with speeds against it."""

@@ -27,15 +27,19 @@ class Tuning(Record, kw_only=True):
     """What was found.
 
     Attributes:
-        choice: the best that keeps the limits, for a process as this one is.
-        pinned: the best when the process is pinned to the fast CPUs, where that is faster still.
+        choice: the best that keeps the limits, for a process as this one is; None where only
+            pinned ones keep them.
+        pinned: the best when the process is pinned to the fast CPUs, where that is faster still, or
+            where nothing else keeps the limits.
+        not_better: the fast CPUs, where pinning to them was tried and is no use; else ().
         standings: of all candidates, the fastest first; speeds are against the first.
         results: measured in full: of the choices, and of whoever failed a limit before them.
         passed_over: variants and candidates that are out, with the reason.
     """
 
-    choice: tuned.Choice
+    choice: tuned.Choice | None
     pinned: tuned.Choice | None = None
+    not_better: tuple[int, ...] = ()
     standings: tuple[Standing, ...]
     results: tuple[Result, ...]
     passed_over: dict[str, str]
@@ -88,12 +92,13 @@ def tune(
     every = candidates(manifest, variants, goal)
     one.search([c for c in every if not c.affinity])
     choice = one.settle(one.standings)
-    if choice is None:
+    pinned = one.pinned(choice and choice[0], [c for c in every if c.affinity])
+    if choice is None and pinned is None:
         raise one.nothing(manifest.name)
-    pinned = one.pinned(choice[0], [c for c in every if c.affinity])
     return Tuning(
-        choice=one.record(*choice),
+        choice=None if choice is None else one.record(*choice),
         pinned=None if pinned is None else one.record(*pinned),
+        not_better=one.not_better,
         standings=tuple(one.standings),
         results=tuple(one.results),
         passed_over=one.out,
@@ -122,6 +127,7 @@ class _Tuner:
         self.standings: list[Standing] = []
         self.results: list[Result] = []
         self.out: dict[str, str] = {}
+        self.not_better: tuple[int, ...] = ()
 
     def search(self, some: Sequence[Candidate]) -> list[Standing]:
         """Race some candidates, and add them to the standings."""
@@ -155,9 +161,12 @@ class _Tuner:
         return None
 
     def pinned(
-        self, choice: Candidate, some: Sequence[Candidate]
+        self, choice: Candidate | None, some: Sequence[Candidate]
     ) -> tuple[Candidate, Result] | None:
-        """Race the choice with candidates that are pinned to fast CPUs; None where it wins."""
+        """Race the choice with candidates that are pinned to fast CPUs; None where it wins.
+
+        Without a choice, the first pinned one that keeps the limits wins.
+        """
         if not some:
             return None
         if self.budget.search_s() < 2 * self.budget.start_s:
@@ -165,21 +174,32 @@ class _Tuner:
             self.standings += [Standing(candidate=c, left=left) for c in some]
             return None
         before = list(self.standings)
-        found = self.search([choice, *some])
-        speed = next((s.speed for s in found if s.candidate == choice), None)
-        # In the table all speeds are against the choice, also of those that only raced here.
-        self.standings = before + [
-            s.replace(speed=None if not speed or s.speed is None else round(s.speed / speed, 4))
-            for s in found
-            if s.candidate != choice
-        ]
-        if not found[0].candidate.affinity or found[0].status != "lasted":
+        # Speeds are against one that may run, even where it does not keep the limits.
+        unpinned = choice or next((s.candidate for s in before if s.status in _RUNS), None)
+        found = self.search([*([unpinned] if unpinned else []), *some])
+        if unpinned is not None:
+            speed = next((s.speed for s in found if s.candidate == unpinned), None)
+            # In the table all speeds are against it, also of those that only raced here.
+            self.standings = before + [
+                s.replace(speed=None if not speed or s.speed is None else round(s.speed / speed, 4))
+                for s in found
+                if s.candidate != unpinned
+            ]
+        pinned = [s for s in found if s.candidate.affinity]
+        if choice is not None:
+            place = next(i for i, s in enumerate(found) if s.candidate == choice)
+            pinned = [s for s in found[:place] if s.status == "lasted"]
+        if not pinned:
+            if all(s.status not in ("not raced", "not tried") for s in found):
+                self.not_better = some[0].affinity
             return None
         if self.budget.left_s() < self.budget.full_s():
-            self.out[found[0].candidate.name] = f"{self.budget} was spent before it was measured"
+            self.out[pinned[0].candidate.name] = f"{self.budget} was spent before it was measured"
             return None
-        faster = found[: next(i for i, s in enumerate(found) if s.candidate == choice)]
-        return self.settle([s for s in faster if s.status == "lasted"])
+        settled = self.settle(pinned)
+        if settled is None and self.budget.left_s() >= self.budget.full_s():
+            self.not_better = some[0].affinity
+        return settled
 
     def measure(self, candidate: Candidate) -> Result:
         """Measure a candidate in full, as `edgecv bench` does."""

@@ -2,6 +2,10 @@
 
 Each has a process of its own and reads lines of JSON from standard input. The first names the model
 and the images; each of the others asks for one turn. Every line is answered with one line of JSON.
+
+Of the images it keeps the first ones, until they take `MOST_BYTES` of memory: of pixels, or encoded
+where it runs a plan; at least one and at most `MOST_IMAGES`. So a folder of large images neither
+fills a small machine nor counts as the memory of a model.
 """
 
 from __future__ import annotations
@@ -11,9 +15,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +32,22 @@ from edgecv.types import Image
 
 _STAGES = ("preprocess", "infer", "postprocess")
 _FEWEST = 3
+_Kept = TypeVar("_Kept", Image, bytes)
+MOST_BYTES = 64 * 2**20
+MOST_IMAGES = 32
+
+
+def some(paths: Sequence[Path], read: Callable[[Path], _Kept]) -> list[_Kept]:
+    """Read the first images, as many as are kept; see this module."""
+    found: list[_Kept] = []
+    held = 0
+    for path in paths[:MOST_IMAGES]:
+        one = read(path)
+        found.append(one)
+        held += len(one) if isinstance(one, bytes) else one.nbytes
+        if held >= MOST_BYTES:
+            break
+    return found
 
 
 def run(model: Model, images: list[Image], seconds: float) -> dict[str, Any]:
@@ -98,8 +118,8 @@ def main() -> None:
         paths = [Path(image) for image in request["images"]]
         plan = Plan(**request["plan"]) if request["plan"] else None
         hints = Hints(**request["hints"]) if request["hints"] else None
-        encoded = [path.read_bytes() for path in paths] if plan else []
-        pixels = [] if plan else [codecs.read(path) for path in paths]
+        encoded = some(paths, Path.read_bytes) if plan else []
+        pixels = [] if plan else some(paths, codecs.read)
 
         def turn(seconds: float) -> dict[str, Any]:
             if plan is None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgecv.bench import interleaved
+from edgecv.bench import interleaved, turns
 from edgecv.bench.dialogue import Dialogue
 from edgecv.bench.interleaved import Competitor, Timing, ratio, take_turns
 from edgecv.errors import InferenceError, UsageError
@@ -145,6 +145,34 @@ def test_many_images_at_once_take_turns_with_their_plan(bundle: Path, image: Pat
     assert found.samples >= 12
     assert found.threads == 1
     assert found.p50_ms > 0
+
+
+def test_few_of_many_large_images_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = [0]
+
+    def pixels(_: Path) -> np.ndarray[Any, Any]:
+        read[0] += 1
+        return np.zeros((1024, 1024, 3), np.uint8)
+
+    paths = [tmp_path / f"{i}.jpg" for i in range(500)]
+    assert len(turns.some(paths, pixels)) == read[0] == 22
+    assert len(turns.some(paths, lambda _: b"x")) == 32
+    monkeypatch.setattr(turns, "MOST_BYTES", 1)
+    assert len(turns.some(paths, pixels)) == 1
+
+
+def test_a_race_ends_in_time(bundle: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = "import sys, time\nfor _ in sys.stdin:\n    time.sleep({})\n    print({!r}, flush=True)"
+    facts = '{"done": 1, "precision": null, "threads": 1, "total_ms": [1], "images": 1, '
+    facts += '"stages_ms": {}, "peak_rss_bytes": null}'
+    failed: dict[str, InferenceError] = {}
+    pair = [Competitor(name, bundle, {}) for name in "ab"]
+    for pause, within_s, finished in ((0.1, 2.0, True), (60, 0.3, False)):
+        monkeypatch.setattr(interleaved, "_WORKER", slow.format(pause, facts))
+        found = take_turns(pair, [image], rounds=1000, within_s=within_s, failed=failed.__setitem__)
+        assert bool(found) == finished
+        assert failed == {}
+        assert len({len(one.rounds_ms) for one in found.values()}) == finished
 
 
 def test_a_process_that_does_not_answer_is_given_up(

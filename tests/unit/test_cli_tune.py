@@ -14,7 +14,7 @@ from edgecv import host, tuned
 from edgecv.bench import interleaved, process, runner, search, tuning
 from edgecv.bench.limits import Limits
 from tests.models import Ran, command
-from tests.tuning import two_variants
+from tests.tuning import Machine, choice, two_variants
 
 ALL = "null-fp32-2"
 """The variant that planted faults leave alone."""
@@ -159,31 +159,83 @@ def test_one_that_fails_at_last_gives_way_to_the_next(
 
     monkeypatch.setattr(tuning, "measure", measure)
     done = tuning.tune(bundle, [tmp_path / "a.png"], seconds=0.1)
+    assert done.choice is not None
     assert done.choice.variant == ALL
     assert "it died late" in done.passed_over.values()
+
+
+def two_kinds(monkeypatch: pytest.MonkeyPatch, *, pinned_first: bool) -> tuple[list[int], int]:
+    """Plant a fast CPU among ours, and made-up races that are won on it, or not; return both."""
+    mine = sorted(host.allowed_cpus())
+    if len(mine) < 2:
+        pytest.skip("needs two CPUs")
+    monkeypatch.setattr(host, "fast_cpus", lambda *_: (mine[0],))
+    monkeypatch.setattr(
+        host, "usable_cpus", lambda *_, among=None: len(among or host.allowed_cpus())
+    )
+    found = search.search
+
+    def made_up(model: Path, some: Any, images: Any, **how: Any) -> Any:
+        times = {c.name: 5.0 if bool(c.affinity) == pinned_first else 9.0 for c in some}
+        return found(model, some, images, race=Machine(times).race, **how)
+
+    monkeypatch.setattr(tuning, "search", made_up)
+    return mine, mine[0]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_pinned_ones_race_where_nothing_else_keeps_the_limits(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kept: bool
+) -> None:
+    _, fast = two_kinds(monkeypatch, pinned_first=False)
+    cells = []
+
+    def measure(cell: Any, *args: Any) -> Any:
+        cells.append(cell)
+        return real(cell, *args)
+
+    real = tuning.measure
+    monkeypatch.setattr(tuning, "measure", measure)
+    monkeypatch.setattr(
+        tuning, "breach", lambda *_: None if kept and cells[-1].affinity else "too slow"
+    )
+    ran = tune(bundle, "--max-latency", "1", "--json", tmp_path / "t.json")
+    if not kept:
+        assert ran.status == 2
+        assert f"on CPUs {fast}: too slow" in ran.err
+        return
+    assert ran.status == 0, ran.err
+    said = saved(tmp_path / "t.json")
+    assert said["choice"] is None
+    assert said["pinned"]["affinity"] == [fast]
+    assert said["kept"] is not None
+    assert "the limits are kept only when the process is pinned" in ran.out
+    with edgecv.load(bundle) as model:
+        assert model.info.chosen_by == "order"
+
+
+def test_an_older_choice_for_pinned_processes_goes_where_pinning_no_longer_wins(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, fast = two_kinds(monkeypatch, pinned_first=False)
+    older = choice(bundle, cpu=tuned.identity([fast]), affinity=(fast,))
+    place = tuned.write(older)
+    assert tune(bundle, "--dry-run").status == 0
+    assert place.exists()
+    assert tune(bundle).status == 0
+    assert not place.exists()
+    # What was found in a process that was pinned itself is not touched.
+    tuned.write(older.replace(affinity=()))
+    assert tune(bundle).status == 0
+    assert place.exists()
 
 
 def test_pinning_is_advised_and_then_found(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """On a machine with a planted fast CPU, of which the race says that it is faster."""
-    mine = sorted(host.allowed_cpus())
-    if len(mine) < 2:
-        pytest.skip("needs two CPUs")
-    fast = mine[:1]
-    monkeypatch.setattr(host, "fast_cpus", lambda *_: tuple(fast))
-    monkeypatch.setattr(
-        host, "usable_cpus", lambda *_, among=None: len(among or host.allowed_cpus())
-    )
-    found = tuning.search
-
-    def pinned_first(*args: Any, **kwargs: Any) -> Any:
-        return sorted(found(*args, **kwargs), key=lambda s: not s.candidate.affinity)
-
-    monkeypatch.setattr(tuning, "search", pinned_first)
-    monkeypatch.setattr(search, "HOPELESS", 0)
-    monkeypatch.setattr("edgecv.bench.standings.SURELY", 0)
-    monkeypatch.setattr("edgecv.bench.standings.FAR", 0)
+    mine, first = two_kinds(monkeypatch, pinned_first=True)
+    fast = [first]
     ran = tune(bundle, "--json", tmp_path / "t.json")
     assert ran.status == 0, ran.err
     assert f"taskset -c {fast[0]} " in ran.out

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecv.bench import search
+from edgecv.bench.interleaved import Timing
 from edgecv.bench.limits import Budget, Limits
 from edgecv.bench.space import Candidate
-from edgecv.bench.standings import Standing
+from edgecv.bench.standings import Standing, Standings
+from edgecv.plan import Plan
 from tests.tuning import MIB, Machine, candidate, candidates
 
 
@@ -174,3 +176,68 @@ def test_all_failed() -> None:
     machine = Machine({c.name: 10.0 for c in some}, dies={c.name: 0 for c in some})
     ranked = run(machine, some)
     assert ended(ranked) == {"v0 x1": "failed", "v0 x2": "failed"}
+
+
+def test_one_that_hangs_leaves_the_others_their_time() -> None:
+    some = candidates(4)
+    for hung in some:
+        for when in (0, 1):
+            times = {c.name: 10.0 + i for i, c in enumerate(some)}
+            machine = Machine(times, hangs={hung.name: when})
+            ranked = run(machine, some, budget=Budget(100.0, 2.0, machine.clock))
+            assert machine.now_s <= 100
+            failed = [s for s in ranked if s.status == "failed"]
+            assert [s.candidate for s in failed] == [hung]
+            assert when or failed[0].left == "no answer within 10 s"
+            assert ranked[0].status == "lasted"
+            assert all(s.heats for s in ranked if s.candidate != hung)
+
+
+def test_where_time_is_up_within_a_race_nobody_has_failed() -> None:
+    some = candidates(3)
+    machine = Machine({c.name: 10.0 for c in some}, hangs={some[0].name: 1})
+    ranked = run(machine, some, budget=Budget(15.0, 1.0, machine.clock))
+    assert machine.now_s <= 15
+    assert [s.status for s in ranked] == ["lasted", "not raced", "not raced"]
+
+
+def test_who_raced_the_best_does_not_leave_by_a_point_estimate() -> None:
+    """Two medians of noisy rounds can lie far apart where their intervals do not."""
+    some = candidates(3)
+    standings = Standings(some)
+    for c in some:
+        standings.set(c, status="lasted", p50_ms=1.0)
+    standings.best = some[0]
+
+    def note(**rounds: tuple[float, ...]) -> None:
+        here = [c for c in some if c.name.replace(" ", "_") in rounds]
+        standings.note(here, {c.name: timing(rounds[c.name.replace(" ", "_")]) for c in here})
+
+    note(v0_x1=(1.0, 1.0, 1.0, 1.0), v0_x2=(0.9, 1.6, 1.6, 0.9))
+    note(v0_x1=(1.0, 1.0, 1.0, 1.0), v0_x3=(0.6, 0.6, 0.6, 0.6))
+    assert standings.best == some[2]
+    # By way of the first it is far behind the third, which it never met.
+    standings.set(some[1], speed=0.5)
+    standings.drop_far()
+    assert standings[some[1]].status == "slower"
+    # Beside the best itself the interval alone counts.
+    standings.set(some[1], status="lasted")
+    note(v0_x3=(1.0, 1.0, 1.0, 1.0), v0_x2=(0.9, 1.6, 1.6, 0.9))
+    standings.set(some[1], speed=0.5)
+    standings.drop_far()
+    assert standings[some[1]].status == "lasted"
+
+
+def timing(rounds_ms: tuple[float, ...]) -> Timing:
+    return Timing("", 1.0, (1.0, 1.0), rounds_ms, {}, 3, "fp32", 1)
+
+
+def test_a_race_of_batches_is_known_to_take_longer() -> None:
+    """All images of a batch are one turn's least: three batches for each worker."""
+    plans = [Plan(2, 1, 2, 4), Plan(2, 1, 2)]
+    some = [Candidate(variant="v", backend="null", plan=plan) for plan in plans]
+    machine = Machine({c.name: 1000.0 for c in some})
+    # Four rounds of (3 x 2 x 4 + 3 x 2) x 1 s are more than what is left, 4 x 2 x 6 s are not.
+    budget = Budget(100.0, 1.0, machine.clock)
+    ranked = run(machine, some, goal="throughput", budget=budget)
+    assert [s.status for s in ranked] == ["lasted", "not raced"]

@@ -10,9 +10,12 @@ import pytest
 from edgecv.bench import space
 from edgecv.bench.limits import Limits, allowed, breach
 from edgecv.bench.report import ColdStart, Energy, Latency, Memory, Result, Validity
+from edgecv.bench.scenario import Setup
+from edgecv.bench.scenarios import offline
 from edgecv.bundle import open_bundle
 from edgecv.card import Card, Measurement
 from edgecv.hints import Hints
+from edgecv.loading import load
 from edgecv.manifest import Manifest
 from edgecv.packing import pack
 from edgecv.plan import Plan
@@ -123,6 +126,24 @@ def test_batches_where_the_model_takes_them(tmp_path: Path) -> None:
     assert not space.takes_batches(fixed, fixed.variants[0])
 
 
+def test_an_image_takes_as_long_as_its_batch(tmp_path: Path) -> None:
+    free = models.null_model(
+        tmp_path / "m.null.json",
+        [models.tensor("y", [None, 3], values=[0.1, 0.7, 0.2])],
+        inputs=[models.tensor("x", [None, 3, *models.SIZE_HW])],
+    )
+    image = models.write_image(tmp_path / "a.png", 1).read_bytes()
+    made = pack([free], tmp_path / "c.edgecv", hints=Hints(head="softmax"), trusted=True)
+    with load(made) as model:
+        setup = Setup(model=model, images=[image], duration_s=0.05, plan=Plan(1, 1, 1, 4))
+        done = offline.run(setup).samples_ms
+    batches = len(done["total"]) // 4
+    assert batches >= 2
+    for start in range(0, 4 * batches, 4):
+        parts = sum(sum(done[stage][start : start + 4]) for stage in done if stage != "total")
+        assert done["total"][start : start + 4] == pytest.approx([parts] * 4)
+
+
 def carded(bundle: Path, *figures: float | None) -> Manifest:
     """Put accuracies on the card, in the order of the variants."""
     manifest = manifest_of(bundle)
@@ -144,6 +165,20 @@ def test_the_allowed_drop(bundle: Path) -> None:
     assert out == {both[1]: "1.10 points below the best variant, 1 are allowed"}
     kept, out = allowed(carded(bundle, None, 0.4), Limits(max_drop_points=1.0))
     assert (kept, out) == (both[1:], {both[0]: "the card has no accuracy of it"})
+
+
+def test_the_drop_is_from_the_best_of_all_by_the_same_metric(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = carded(bundle, 0.5, 0.48)
+    other = Measurement(metric="map50", value=0.9, variant="null-fp32")
+    manifest = manifest.replace(card=Card(measurements=(*manifest.card.measurements, other)))
+    # The best one cannot run here.
+    first = manifest.variants[0].replace(backend="missing")
+    manifest = manifest.replace(variants=(first, *manifest.variants[1:]))
+    _, out = allowed(manifest, Limits(max_drop_points=1.0))
+    assert out["null-fp32-2"] == "2.00 points below the best variant, 1 are allowed"
+    assert allowed(manifest, Limits(max_drop_points=2.0))[0] == ["null-fp32-2"]
 
 
 def result(p50: float, p90: float | None, peak: int | None) -> Result:

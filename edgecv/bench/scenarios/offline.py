@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from time import process_time
+from typing import TYPE_CHECKING
 
 from edgecv.bench.scenario import FEWEST, Run, Setup, by_stage
 from edgecv.throughput import predict_all
+
+if TYPE_CHECKING:
+    from edgecv.result import Timings
 
 SCHEDULED = False
 _CHOOSING_S = 4.0
@@ -37,9 +42,28 @@ def run(setup: Setup) -> Run:
             timings.append(result.timings_ms)
     window, busy_s = (start, clock()), process_time() - busy_s
     return Run(
-        samples_ms=by_stage(timings),
+        samples_ms=by_stage(timings, waits(timings) if plan.batch > 1 else None),
         results=len(timings),
         window=window,
         cpu_s=busy_s,
         plan=str(plan),
     )
+
+
+def waits(timings: Sequence[Timings]) -> list[float]:
+    """Tell how long each image took that ran in a batch, from the batch's start to its results.
+
+    All images of a batch come out together, and each has an equal share of one run of the engine;
+    that next ones have the very same share tells that they were run with it.
+
+    Args:
+        timings: of results in their order, from `predict_all` with a batch.
+
+    Returns:
+        Milliseconds, one for each.
+    """
+    found: list[float] = []
+    for _, batch in groupby(timings, key=lambda one: one.infer):
+        totals = [one.total for one in batch]
+        found += [sum(totals)] * len(totals)
+    return found

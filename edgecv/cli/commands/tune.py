@@ -113,8 +113,11 @@ def command(
                 bundle, found, goal=goal, limits=limits, seconds=seconds, budget_s=budget,
                 progress=status.update,
             )  # fmt: skip
-    choices = [done.choice] if done.pinned is None else [done.choice, done.pinned]
+    choices = [choice for choice in (done.choice, done.pinned) if choice is not None]
     places = [] if dry_run else [tuned.write(choice) for choice in choices]
+    if done.not_better and not dry_run:
+        # Pinned processes would go on with what an earlier search found.
+        tuned.forget_pinned(choices[0].digest, done.not_better)
     kept = str(places[0]) if places else None
     output.write_json(json_target, {**done.to_dict(), "kept": kept})
     if json_target != "-":
@@ -124,7 +127,7 @@ def command(
 
 def _show(done: Tuning, places: list[Path]) -> None:
     screen = output.console()
-    many = done.choice.goal == "throughput"
+    many = any(c is not None and c.goal == "throughput" for c in (done.choice, done.pinned))
     title = "encoded images to results" if many else "pixels to result"
     table = output.table(
         f"{title}, taking turns", "candidate", "engine",
@@ -142,9 +145,11 @@ def _show(done: Tuning, places: list[Path]) -> None:
     screen.print(table)
     for name, why in done.passed_over.items():
         screen.print(f"passed over: {printable(name)}: {printable(why)}")
-    _say("chosen", done.choice)
+    if done.choice is not None:
+        _say("chosen", done.choice)
     if done.pinned is not None:
-        _say("faster still when the process is pinned to the fast CPUs", done.pinned)
+        still = "faster still" if done.choice else "the limits are kept only"
+        _say(f"{still} when the process is pinned to the fast CPUs", done.pinned)
         cpus = ",".join(map(str, done.pinned.affinity))
         screen.print(f"run it with: taskset -c {cpus} COMMAND; it is then found by itself")
     for place in places:
