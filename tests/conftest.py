@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from edgecv.converters.telemetry import no_telemetry
+
 # A change must not fail on a case that another one happens to find: CI draws the same ones always.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
@@ -32,6 +34,17 @@ def no_choices_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Keep what somebody tuned on this machine out of the tests, and theirs out of his home."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("xdg")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_reports() -> Iterator[None]:
+    """Keep OpenVINO's converter from reporting what tests call it with, here and in children.
+
+    Its reports are sent by forked processes. Without a network they hang, and hold the pipes of
+    other tests open for as long.
+    """
+    with no_telemetry():
         yield
 
 
