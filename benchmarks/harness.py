@@ -35,6 +35,7 @@ from edgecv.bench.runner import measure
 from edgecv.bench.scenario import Setup
 from edgecv.bench.scenarios import single
 from edgecv.bench.statistics import bootstrap_median
+from edgecv.converters.telemetry import no_telemetry
 from edgecv.hints import Hints
 from edgecv.result import Timings
 
@@ -123,7 +124,8 @@ def subjects(real: Path, scratch: Path) -> dict:
 
     yolox = real / "models/yolox-nano/yolox_nano.onnx"
     mobilenet = real / "models/coral/mobilenet_v2_1.0_224_quant.tflite"
-    network = openvino.convert_model(yolox)
+    with no_telemetry():
+        network = openvino.convert_model(yolox)
     openvino.save_model(network, scratch / "yolox_nano.xml", compress_to_fp16=False)
     return {
         "yolox_nano, OpenVINO": (

@@ -31,6 +31,7 @@ from edgecv.converters.graphs import image_input
 from edgecv.converters.order import Order
 from edgecv.converters.quiet import quiet
 from edgecv.converters.source import Request
+from edgecv.converters.telemetry import no_telemetry
 from edgecv.converters.trial import Trial
 from edgecv.converters.workspace import Workspace, versions
 from edgecv.dataset import open_dataset
@@ -121,12 +122,13 @@ def nncf_default(artifact: Artifact, feeds: Feeds, folder: Path) -> Artifact:
 
     model = openvino.Core().read_model(str(artifact.path))
     data = [next(iter(feed.values())) for feed in feeds]
-    quantized = nncf.quantize(
-        model,
-        nncf.Dataset(data),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(data),
-    )
+    with no_telemetry():
+        quantized = nncf.quantize(
+            model,
+            nncf.Dataset(data),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(data),
+        )
     out = folder / "model.xml"
     openvino.save_model(quantized, str(out), compress_to_fp16=False)
     return Artifact("openvino", (out, out.with_suffix(".bin")), "int8", artifact.layout)
