@@ -6,8 +6,8 @@ and cubic look at four or sixteen source pixels however much they shrink, and it
 Source: the documented filters of Pillow's ``Image.resize`` (``BILINEAR``, ``BICUBIC``): a filter as
 wide in the source as the image is shrunk; columns first, then rows, each rounded to 8 bits; weights
 as whole numbers of 2^-22. Bicubic is Keys' kernel with a = -0.5. (Pillow 13 takes rows first where
-that is less work, which changes bilinear results by one level.)
-Sums of whole numbers below 2^53 are exact in float64, in whatever order a library adds them up.
+that is less work, which changes results by one level.)
+Sums of multiples of 2^-22 below 2^31 are exact in float64, in whatever order a library adds them.
 """
 
 from __future__ import annotations
@@ -40,13 +40,15 @@ class _Filter(Record):
     Attributes:
         source: (B, K) intp, the source lines that each of B blocks looks at; where a block needs
             fewer than K, the last one again, with weights of 0.
-        weights: (B, _BLOCK, K) float64, whole numbers of 2^-22; those past the last line are 0.
+        weights: (B, _BLOCK, K) float64, multiples of 2^-22; those past the last line are 0.
         lines: of the destination.
+        overshoots: sums may leave 0-255.
     """
 
     source: Array
     weights: Array
     lines: int
+    overshoots: bool
 
 
 def resize(
@@ -96,11 +98,11 @@ def _apply(filter: _Filter, image: Image, shift: int = 0) -> Image:
         part[:] = some[source]
         sums = _scratch("sums", blocks, _BLOCK, some.shape[1])
         np.matmul(filter.weights, part, out=sums)
-        # Half is rounded up, and bicubic leaves 0-255.
-        sums += _ONE // 2
-        sums *= 1 / _ONE
-        np.clip(sums, 0, 255, out=sums)
-        out[:, start : start + step] = sums.reshape(-1, some.shape[1])[: filter.lines]
+        made = sums.reshape(-1, some.shape[1])[: filter.lines]
+        if filter.overshoots:
+            np.clip(made, 0, 255, out=made)
+        # Half is rounded up: the cast cuts.
+        np.add(made, 0.5, out=out[:, start : start + step], casting="unsafe")
     return out.reshape(filter.lines, *image.shape[1:])
 
 
@@ -139,7 +141,7 @@ def _filter(source: int, size: int, first: int, last: int, filter: str) -> _Filt
     for block, (pixels, weights) in enumerate(found):
         lines[block] = np.pad(pixels, (0, width - len(pixels)), mode="edge")
         all_weights[block, : len(weights), : len(pixels)] = weights
-    return _Filter(lines, all_weights, last - first)
+    return _Filter(lines, all_weights / _ONE, last - first, filter != "linear")
 
 
 def _kernel(x: Array, filter: str) -> Array:
