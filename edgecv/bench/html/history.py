@@ -122,7 +122,7 @@ def timeline(results: Sequence[Result], *, narrow: bool = False) -> str:
             axes.grid(axis="y", color=LINE, linewidth=0.8)
             axes.set_axisbelow(True)
             axes.tick_params(labelbottom=i == len(shown) - 1)
-        figure.axes[-1].set_xlabel("measured time, s; numbers: cells of the table")
+        figure.axes[-1].set_xlabel("measured time, s; above: the cells")
         return to_svg(figure, f"timeline{narrow:d}", "The machine over time", "; ".join(said))
 
 
