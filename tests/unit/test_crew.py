@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import edgecv
@@ -195,3 +196,15 @@ def test_a_model_opened_once_more_says_the_same(tmp_path: Path, backend: str) ->
         assert got.value.difference(expected.value).score < 1e-5
         again.close()
         assert len(model(image).detections) == len(expected.detections)
+
+
+def test_an_engine_opened_for_its_plan_is_not_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An engine may read back other numbers than it was asked for.
+    with mean_model(tmp_path) as model:
+        model.plan = Plan(2, 64, 8)
+        monkeypatch.setattr(Model, "reopened", None)
+        jobs = Jobs([np.zeros((4, 4, 3), np.uint8)] * 5)
+        made = jobs.run(model, (model.plan,))
+    assert (len(jobs.outcomes), jobs.errors, made.plan) == (5, [], Plan(2, 64, 8))

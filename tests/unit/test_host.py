@@ -8,14 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgecv import host
-
-
-def write(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
+from tests.boards import tree
 
 
 @pytest.fixture(autouse=True)
@@ -99,12 +92,12 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_usable_cpus(tmp_path: Path, case: str) -> None:
     files, expected = CASES[case]
-    assert host.usable_cpus(write(tmp_path, files)) == expected
+    assert host.usable_cpus(tree(tmp_path, files)) == expected
 
 
 def test_affinity_binds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3}, raising=False)
-    root = write(tmp_path, {GROUP: "0::/\n", V2 + "cpu.max": "400000 100000\n"})
+    root = tree(tmp_path, {GROUP: "0::/\n", V2 + "cpu.max": "400000 100000\n"})
     assert host.usable_cpus(root) == 1
 
 
@@ -125,14 +118,14 @@ def test_cpu_of_a_server(tmp_path: Path) -> None:
         "processor\t: 0\nmodel name\t: Some Xeon @ 2.00GHz\n"
         "flags\t\t: fpu avx2 avx512f avx512_vnni amx_int8 hypervisor\n\nprocessor\t: 1\n"
     )
-    root = write(tmp_path, {"proc/cpuinfo": text})
+    root = tree(tmp_path, {"proc/cpuinfo": text})
     assert host.cpu_model(root) == "Some Xeon @ 2.00GHz"
     assert host.cpu_features(root) == ("avx2", "avx512f", "avx512_vnni", "amx_int8")
 
 
 def test_cpu_of_a_board(tmp_path: Path) -> None:
     text = "processor\t: 0\nFeatures\t: fp asimd crc32 asimdhp asimddp\nCPU part\t: 0xd0b\n"
-    root = write(tmp_path, {"proc/cpuinfo": text})
+    root = tree(tmp_path, {"proc/cpuinfo": text})
     assert (host.cpu_model(root) or "").endswith("part 0xd0b")
     assert host.cpu_features(root) == ("asimd", "asimdhp", "asimddp")
 
@@ -161,7 +154,7 @@ def test_what_cannot_be_read_is_none(tmp_path: Path) -> None:
     ],
 )
 def test_memory(tmp_path: Path, files: dict[str, str], expected: int) -> None:
-    root = write(tmp_path, {"proc/meminfo": "MemTotal:        1048576 kB\n", **files})
+    root = tree(tmp_path, {"proc/meminfo": "MemTotal:        1048576 kB\n", **files})
     assert host.memory_bytes(root) == expected
 
 
@@ -187,7 +180,7 @@ def test_memory(tmp_path: Path, files: dict[str, str], expected: int) -> None:
     ],
 )
 def test_free_memory(tmp_path: Path, files: dict[str, str], expected: int) -> None:
-    root = write(tmp_path, {"proc/meminfo": "MemAvailable:     524288 kB\n", **files})
+    root = tree(tmp_path, {"proc/meminfo": "MemAvailable:     524288 kB\n", **files})
     assert host.free_memory_bytes(root) == expected
 
 
@@ -199,7 +192,7 @@ def test_fast_cpus(tmp_path: Path) -> None:
     assert host.fast_cpus(tmp_path) == ()
     place = "sys/devices/system/cpu/"
     for cpu, value in enumerate((446, 446, 1024, 1000)):
-        write(
+        tree(
             tmp_path,
             {
                 f"{place}cpu{cpu}/cpu_capacity": f"{value}\n",
@@ -210,7 +203,7 @@ def test_fast_cpus(tmp_path: Path) -> None:
     for path in tmp_path.rglob("cpu_capacity"):
         path.unlink()
     assert host.fast_cpus(tmp_path) == ()
-    write(tmp_path, {f"{place}cpu1/cpufreq/cpuinfo_max_freq": "2500000\n"})
+    tree(tmp_path, {f"{place}cpu1/cpufreq/cpuinfo_max_freq": "2500000\n"})
     assert host.fast_cpus(tmp_path) == (1,)
 
 
@@ -218,20 +211,20 @@ def test_physical_cores(tmp_path: Path) -> None:
     assert host.physical_cores(tmp_path) is None
     for cpu, siblings in enumerate(("0,2", "1,3", "0,2", "1,3", "4")):
         place = f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
-        write(tmp_path, {place: f"{siblings}\n"})
+        tree(tmp_path, {place: f"{siblings}\n"})
     assert host.physical_cores(tmp_path, among=range(5)) == 3
     assert host.physical_cores(tmp_path, among=(0, 2)) == 1
     assert host.physical_cores(tmp_path) is None  # three of the eight say nothing
 
 
 def test_sizes_of_this_process(tmp_path: Path) -> None:
-    root = write(tmp_path, {"proc/self/status": "Name:\tx y\nVmHWM:\t  2048 kB\nVmRSS:\n"})
+    root = tree(tmp_path, {"proc/self/status": "Name:\tx y\nVmHWM:\t  2048 kB\nVmRSS:\n"})
     assert host.status_bytes("VmHWM", root) == 2 * 2**20
     assert host.status_bytes("VmRSS", root) is None
     assert host.status_bytes("VmHWM", tmp_path / "gone") is None
 
 
 def test_cpus_among_others(tmp_path: Path) -> None:
-    root = write(tmp_path, {GROUP: "0::/\n", V2 + "cpu.max": "200000 100000\n"})
+    root = tree(tmp_path, {GROUP: "0::/\n", V2 + "cpu.max": "200000 100000\n"})
     assert host.usable_cpus(root, among=(5,)) == 1
     assert host.usable_cpus(root, among=(1, 2, 3)) == 2
