@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -99,3 +101,17 @@ def test_a_very_thin_image_costs_no_more_than_what_is_seen():
     image = np.full((1, 40_000, 3), 90, np.uint8)
     said, tensor = spec("crop", (224, 224), crop_ratio=0.875)
     assert (Preprocessor(said, tensor, "NHWC").prepare(image)[0] == 90).all()
+
+
+def test_threads_do_not_share_what_they_compute_in() -> None:
+    chance = np.random.default_rng(3)
+    images = [chance.integers(0, 256, (150 + 40 * i, 210, 3), dtype=np.uint8) for i in range(4)]
+
+    def done(image: np.ndarray) -> np.ndarray:
+        return antialias.resize(image, (64, 64), (0, 0, 64, 64), "linear")
+
+    alone = [done(image) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        for turn in range(30):
+            for got, wanted in zip(pool.map(done, images), alone, strict=True):
+                assert np.array_equal(got, wanted), turn

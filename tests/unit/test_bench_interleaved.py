@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,16 @@ def test_a_process_that_does_not_answer_is_given_up(
     monkeypatch.setattr(interleaved, "_WORKER", "import time; time.sleep(60)")
     with pytest.raises(InferenceError, match="a: no answer within 0 s"):
         take_turns([Competitor("a", bundle, {})], [image], rounds=1, timeout_s=0.2)
+
+
+def test_a_dialogue_has_the_environment_that_it_is_given() -> None:
+    program = (
+        "import json, os, sys\n"
+        "for line in sys.stdin: print('chatter'); print(json.dumps({'done': dict(os.environ)}))\n"
+    )
+    command = [sys.executable, "-u", "-c", program]
+    with Dialogue(command, "it", environment={"ONLY": "this"}) as asked:
+        asked.send({})
+        said = asked.answer()["done"]
+    assert said["ONLY"] == "this"
+    assert "PATH" not in said

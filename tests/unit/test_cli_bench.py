@@ -172,6 +172,15 @@ def test_no_output_is_written_over_what_is_read(folder: Path, tmp_path: Path) ->
         assert "the command reads it" in ran.err
 
 
+def test_what_is_no_log_is_told_before_anything_runs(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    for log in (tmp_path / "none.csv", folder / "a.png"):
+        ran = bench(folder / "two.edgecv", "--usb-log", log, "--json", target)
+        assert ran.status == 2
+        assert ran.err.startswith(f"error: {log}")
+        assert not target.exists()
+
+
 def test_another_board_than_this_one(folder: Path) -> None:
     ran = bench(folder / "two.edgecv", "--target", "rpi-zero-2w")
     assert ran.status == 0

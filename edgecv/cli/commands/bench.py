@@ -167,6 +167,7 @@ def command(
     each result says how far it can be believed. A configuration that fails is reported, and the
     exit status is 1; so it is where --gate finds a regression.
     """
+    from edgecv.bench import usb_log as log_of_usb
     from edgecv.bench.calibration import Calibration
     from edgecv.bench.cell import Settings
     from edgecv.bench.environment import environment
@@ -202,6 +203,8 @@ def command(
     held = None if baseline is None else read(baseline)
     if not model.exists():
         raise UsageError("no such file or folder", where=str(model))
+    if usb_log is not None:
+        log_of_usb.read(usb_log)
     screen = output.console(stderr=True)
     if hosts:
         single = {"--html": html_target, "--csv": csv_target, "--compare": before, "--gate": held}
