@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,14 @@ def test_a_dialogue_has_the_environment_that_it_is_given() -> None:
         said = asked.answer()["done"]
     assert said["ONLY"] == "this"
     assert "PATH" not in said
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_everybody_goes_first_and_follows_from_both_sides(count: int) -> None:
+    names = list("abcde"[:count])
+    orders = [interleaved.order_of(names, turn) for turn in range(2 * count)]
+    assert all(sorted(order) == names for order in orders)
+    assert {order[0] for order in orders} == set(names)
+    followed = {pair for order in orders for pair in itertools.pairwise(order)}
+    assert followed == {(b, a) for a, b in followed}
+    assert interleaved.order_of(names, 0) == names
