@@ -225,11 +225,12 @@ def take_turns(
 
 
 def order_of(names: Sequence[str], turn: int) -> list[str]:
-    """Order a round: another one goes first each time, and every second round goes backwards.
+    """Order a round: every second one is the one before backwards, and then another goes first.
 
-    Who follows whom can matter to caches and clocks.
+    Of two, a and b, the rounds are ab, ba, ba, ab: who follows whom can matter to caches and
+    clocks, and so can who goes first.
     """
-    shift = turn % len(names)
+    shift = turn // 2 % len(names)
     order = [*names[shift:], *names[:shift]]
     return order if turn % 2 == 0 else order[::-1]
 
