@@ -114,7 +114,8 @@ def test_apart_only_one_process_is_there_at_a_time(
 ) -> None:
     there, most = 0, 0
     start, close = Dialogue.__init__, Dialogue.close
-    closed: set[int] = set()
+    # The processes themselves: a number of `id` is given out again.
+    closed: set[Dialogue] = set()
 
     def started(self: Dialogue, *args: Any, **more: Any) -> None:
         nonlocal there, most
@@ -125,8 +126,8 @@ def test_apart_only_one_process_is_there_at_a_time(
     def ended(self: Dialogue) -> None:
         nonlocal there
         close(self)
-        there -= id(self) not in closed
-        closed.add(id(self))
+        there -= self not in closed
+        closed.add(self)
 
     monkeypatch.setattr(Dialogue, "__init__", started)
     monkeypatch.setattr(Dialogue, "close", ended)
