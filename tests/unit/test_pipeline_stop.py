@@ -209,7 +209,14 @@ def test_a_failing_sink_is_tried_again_and_told(tmp_path: Path) -> None:
         run = stream(model, ListSource(100), sinks=[sink], listener=told.append)
         assert len(list(run)) == 100
     (one,) = run.stats.sinks
-    assert (one.sink, one.failed, one.error) == ("ListSink", 30, "sink test: no")
+    # While it fails it is not waited for, so that some of the 100 may be dropped, not tried.
+    assert (one.sink, one.failed, one.error) == (
+        "ListSink",
+        min(30, sink.calls - 9),
+        "sink test: no",
+    )
+    assert one.failed > 0
+    assert one.written == len(sink.items)
     assert one.written + one.failed + one.dropped == 100
     failures = [event for event in told if isinstance(event, outlet.SinkFailed)]
     assert failures

@@ -203,8 +203,6 @@ def command(
     held = None if baseline is None else read(baseline)
     if not model.exists():
         raise UsageError("no such file or folder", where=str(model))
-    if usb_log is not None:
-        log_of_usb.read(usb_log)
     screen = output.console(stderr=True)
     if hosts:
         single = {"--html": html_target, "--csv": csv_target, "--compare": before, "--gate": held}
@@ -214,6 +212,8 @@ def command(
             return remote_bench.write_fleet(found, json_target, markdown_target)
         report = remote_bench.only(found)
     else:
+        if usb_log is not None:
+            log_of_usb.read(usb_log)
         fitted = None if calibration is None else Calibration.read_here(calibration)
         board, notes = matrix.board_power(target)
         for note in notes:
