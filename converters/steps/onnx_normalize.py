@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecv.converters import onnx_edit, onnx_fold, onnx_gather, onnx_parity
+from edgecv.converters import onnx_edit, onnx_focus, onnx_fold, onnx_gather, onnx_parity
 from edgecv.converters.artifact import Artifact
 from edgecv.converters.onnx_edit import Graph
 from edgecv.converters.quiet import quiet
@@ -119,6 +119,7 @@ def _at_versions(
     graph = Graph(model)
     onnx_fold.fold_batch_norms(graph)
     onnx_fold.hold_constants(graph)
+    onnx_focus.fold_into_convolutions(graph)
     onnx_gather.cut_to_indices(graph)
     needed = int(helper.find_min_ir_version_for(model.opset_import))
     model.ir_version = max(needed, min(model.ir_version, ir_version))
