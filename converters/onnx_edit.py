@@ -133,17 +133,6 @@ class Graph:
         for node in self.consumers.get(old, []):
             _rename(node, old, new)
 
-    def remove_unused(self, name: str) -> None:
-        """Remove what makes a tensor if nothing takes any of it, and so on upwards."""
-        node = self.producers.get(name)
-        if node is None or any(out in self.consumers or out in self.outputs for out in node.output):
-            return
-        names = list(dict.fromkeys(taken(node)))
-        self.model.graph.node.remove(node)
-        self.index()
-        for taken_by_it in names:
-            self.remove_unused(taken_by_it)
-
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
         """Infer the shapes of all tensors; a free axis is None, an unknown shape is left out."""
         import onnx

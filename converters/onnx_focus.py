@@ -89,7 +89,19 @@ def _fold(
     conv.attribute.extend(kept)
     conv.attribute.extend(helper.make_attribute(name, value) for name, value in by.items())
     graph.index()
-    graph.remove_unused(spared)
+    _remove_unused(graph, spared)
+
+
+def _remove_unused(graph: Graph, name: str) -> None:
+    """Remove what makes a tensor if nothing takes any of it, and so on upwards."""
+    node = graph.producers.get(name)
+    if node is None or any(out in graph.consumers or out in graph.outputs for out in node.output):
+        return
+    names = list(dict.fromkeys(onnx_edit.taken(node)))
+    graph.model.graph.node.remove(node)
+    graph.index()
+    for taken in names:
+        _remove_unused(graph, taken)
 
 
 class _Phase(NamedTuple):
