@@ -31,8 +31,8 @@ _SPATIAL = (2, 3)
 def fold_into_convolutions(graph: Graph) -> None:
     """Replace each convolution over slices that are joined as channels by one over the image.
 
-    Left as it is: what is not the whole of one image of a known size, each pixel once, and what
-    something else takes, too.
+    Left as it is: what is not the whole of one image, each pixel once, and what something else
+    takes, too. That the parts can be joined at all says that the image divides into them.
     """
     shapes = graph.shapes()
     for node in graph.nodes:
@@ -116,7 +116,7 @@ def _phase(graph: Graph, shapes: Shapes, name: str) -> _Phase | None:
     """Tell which pixels of which image a tensor holds, if nothing but slices chose them.
 
     Returns:
-        None where it is no such tensor, or where other tensors of its kind may differ in size.
+        None where a slice does anything else.
     """
     offset, step = [0, 0], [1, 1]
     while (node := graph.producers.get(name)) is not None and node.op_type == "Slice":
@@ -127,11 +127,6 @@ def _phase(graph: Graph, shapes: Shapes, name: str) -> _Phase | None:
         for at, (start, by) in found.items():
             # x[a::b][c::d] is x[a + b c :: b d]; the outer slice comes first here.
             offset[at], step[at] = start + by * offset[at], by * step[at]
-    sizes = shapes.get(name, ())[2:]
-    if len(sizes) != 2 or any(
-        size is None or size % by for size, by in zip(sizes, step, strict=True)
-    ):
-        return None
     return _Phase(name, (offset[0], offset[1]), (step[0], step[1]))
 
 
