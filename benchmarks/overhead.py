@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=8, help="passes over the images")
     parser.add_argument("--images", type=int, default=40)
-    parser.add_argument("--starts", type=int, default=15, help="cold starts of each program")
+    parser.add_argument("--starts", type=int, default=61, help="cold starts of each program")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     # Libraries are compiled when they are installed; a checkout has to be.

@@ -17,6 +17,12 @@ _X86_FEATURES = (
 _ARM_FEATURES = ("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2")
 
 
+def data_folder() -> str:
+    """Return where edgecv keeps what it found out: ``$XDG_DATA_HOME/edgecv``; it need not exist."""
+    base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")  # noqa: PTH111
+    return os.path.join(base, "edgecv")  # noqa: PTH118
+
+
 def usable_cpus(root: Path = Path("/"), among: Collection[int] | None = None) -> int:
     """Count the CPUs this process may really use: affinity, and the quota of its control groups.
 

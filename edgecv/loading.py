@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecv import host, plugins
 from edgecv.bundle import is_bundle, open_bundle
@@ -20,6 +20,7 @@ from edgecv.variants import UPGRADE, choose_variant, tuned_choice
 
 if TYPE_CHECKING:
     from edgecv.model import Model
+    from edgecv.model_info import ModelInfo
 
 
 def load(
@@ -109,7 +110,6 @@ def _load_file(
 ) -> Model:
     from edgecv.describe import describe
     from edgecv.model import Model
-    from edgecv.model_info import model_info
 
     name = choose_backend(path, backend)
     source = gather(path, name)
@@ -121,7 +121,7 @@ def _load_file(
     try:
         found = describe(path, session.inputs, session.outputs, session.metadata, hints)
         info = partial(
-            model_info,
+            _tell,
             model_bytes=source.size_bytes,
             name=found.hints.name or path.stem,
             task=found.task,
@@ -190,7 +190,6 @@ def _load_bundle(
         session = load_backend(variant.backend).open_session(source, options)
         try:
             from edgecv.model import Model
-            from edgecv.model_info import model_info
 
             _check_tensors(session, variant, f"{path}: variant {variant.id}")
             head = manifest.head
@@ -199,7 +198,7 @@ def _load_bundle(
 
                 head = head_arrays.read(bundle, session.outputs)
             info = partial(
-                model_info,
+                _tell,
                 model_bytes=source.size_bytes,
                 name=manifest.name,
                 task=manifest.task,
@@ -257,7 +256,6 @@ def _check_head(manifest: Manifest, where: str) -> None:
             remedy=UPGRADE,
         )
     from edgecv.head import load_head
-    from edgecv.head_check import check_options
 
     head = load_head(name)
     if manifest.task != head.TASK:
@@ -267,6 +265,10 @@ def _check_head(manifest: Manifest, where: str) -> None:
             expected=head.TASK,
             got=repr(manifest.task),
         )
+    if not manifest.head.options:
+        return
+    from edgecv.head_check import check_options
+
     try:
         check_options(head, name, manifest.head.options)
     except UsageError as error:
@@ -297,6 +299,12 @@ def _like(recorded: TensorSpec, found: TensorSpec) -> bool:
         return False
     pairs = list(zip_longest(recorded.shape, found.shape, fillvalue=-1))
     return all(a == b or None in (a, b) for a, b in pairs)
+
+
+def _tell(session: Session, **facts: Any) -> ModelInfo:
+    from edgecv.model_info import model_info  # late: only `Model.info` asks
+
+    return model_info(session, **facts)
 
 
 def _fingerprint(model: ModelSource | Manifest, spec: Input) -> str:

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecv.errors import InferenceError, UsageError
 from edgecv.head import keeps_batch, load_head
-from edgecv.head_check import check_options
 from edgecv.manifest import HeadSpec, Input
-from edgecv.model_info import ModelInfo
 from edgecv.model_inputs import constants, image_input
 from edgecv.types import Array, Frame, Image, Session, SessionInfo, TensorSpec
 
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from edgecv.bundle import Bundle
     from edgecv.codecs import Limits
     from edgecv.geometry import Geometry
+    from edgecv.model_info import ModelInfo
     from edgecv.plan import Plan
     from edgecv.raw_frames import RawPixels
     from edgecv.result import Result
@@ -135,6 +134,8 @@ class Model:
         }
         if not given:
             return self
+        from edgecv.head_check import check_options
+
         check_options(self._head, self._head_name, given)
         view = object.__new__(Model)
         view.__dict__.update(self.__dict__)

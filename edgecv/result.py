@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from edgecv.errors import UsageError
 from edgecv.head import HeadResult
 from edgecv.record import Record
-from edgecv.results.classes import Classes
-from edgecv.results.detections import Detections
 from edgecv.types import Array
 
 if TYPE_CHECKING:
     from edgecv.results.anomaly import AnomalyMap
+    from edgecv.results.classes import Classes
     from edgecv.results.depth import DepthMap
+    from edgecv.results.detections import Detections
     from edgecv.results.embedding import Embedding
     from edgecv.results.semantic import SemanticMap
 
@@ -81,6 +81,8 @@ class Result(Record):
         Raises:
             UsageError: the model does something else.
         """
+        from edgecv.results.detections import Detections  # late, as below: loaded if it is one
+
         return self._as(Detections, "detections", "this model does not detect")
 
     @property
@@ -90,6 +92,8 @@ class Result(Record):
         Raises:
             UsageError: the model does something else.
         """
+        from edgecv.results.classes import Classes
+
         return self._as(Classes, "classes", "this model does not classify")
 
     @property
@@ -99,7 +103,7 @@ class Result(Record):
         Raises:
             UsageError: the model does something else.
         """
-        from edgecv.results.semantic import SemanticMap  # late, as below: loaded if it is one
+        from edgecv.results.semantic import SemanticMap
 
         return self._as(SemanticMap, "semantic", "this model does not tell the class of each pixel")
 

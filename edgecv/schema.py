@@ -112,10 +112,19 @@ def reader(hint: Any) -> Reader:
     if origin is dict and args[0] is str:
         return _dict(reader(args[1]))
     if isinstance(hint, type) and issubclass(hint, Record):
-        if hint not in _READERS:
-            _READERS[hint] = _record(hint)
-        return _READERS[hint]
+        return _late(hint)
     raise TypeError(f"no reader for {hint!r}")
+
+
+def _late(cls: type[Record]) -> Reader:
+    """Make the reader of a record when the first one comes: most files hold few of the kinds."""
+
+    def read(value: Any, path: str) -> Any:
+        if cls not in _READERS:
+            _READERS[cls] = _record(cls)
+        return _READERS[cls](value, path)
+
+    return read
 
 
 def _any(value: Any, path: str) -> Any:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from edgecv import host
 from edgecv.errors import EdgecvError, UsageError
 from edgecv.manifest import Manifest
 from edgecv.plan import Plan
@@ -61,8 +62,7 @@ class Choice(Record, kw_only=True):
 
 def folder() -> str:
     """Return where records lie."""
-    base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")  # noqa: PTH111
-    return os.path.join(base, "edgecv", "tuned")  # noqa: PTH118
+    return os.path.join(host.data_folder(), "tuned")  # noqa: PTH118
 
 
 def identity(cpus: Collection[int] | None = None) -> str:
@@ -74,8 +74,6 @@ def identity(cpus: Collection[int] | None = None) -> str:
     Args:
         cpus: numbers of those that a process may run on; None takes this process's own.
     """
-    from edgecv import host
-
     allowed = host.allowed_cpus() if cpus is None else cpus
     fast = host.fast_cpus()
     kinds = f", {len(set(fast) & set(allowed))} of {len(allowed)} fast" if fast else ""
@@ -84,8 +82,6 @@ def identity(cpus: Collection[int] | None = None) -> str:
 
 def _machine() -> str:
     """Name the CPU alone, whatever of it may be used: how every `identity` of it begins."""
-    from edgecv import host
-
     return f"{host.cpu_model() or 'unknown'}; {','.join(host.cpu_features() or ())}"
 
 
@@ -128,7 +124,6 @@ def find(digest: str, manifest: Manifest) -> tuple[Choice | None, str]:
 
 def _unfit(choice: Choice, digest: str, here: str, manifest: Manifest) -> str:
     """Say why a record cannot be used here; "" where it can."""
-    from edgecv import host
     from edgecv.engines import why_not
 
     if (choice.digest, choice.cpu) != (digest, here):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from edgecv import plugins
+from edgecv import host, plugins
 from edgecv.engines import load_backend, why_not
 from edgecv.errors import BackendMissingError, ManifestError, UsageError
 from edgecv.manifest import Manifest, Variant
@@ -24,9 +24,7 @@ def tuned_choice(bundle: Bundle) -> tuple[Choice | None, tuple[str, ...]]:
         The choice, or None; and why a record that is there is not heeded.
     """
     # One look at the disk where nothing was ever tuned.
-    from edgecv.tuned import folder
-
-    if not os.path.isdir(folder()):  # noqa: PTH112  # a Path would cost more
+    if not os.path.isdir(host.data_folder()):  # noqa: PTH112  # a Path would cost more
         return None, ()
     from edgecv.tuned import find
 

@@ -29,6 +29,8 @@ class LazyGroup(click.Group):
         """Import a command."""
         if cmd_name not in self.list_commands(ctx):
             return None
+        import numpy  # noqa: F401  # from here, as in edgecv.__getattr__
+
         name = cmd_name.replace("-", "_")
         module = importlib.import_module(f"edgecv.cli.commands.{name}")
         command: click.Command = module.command

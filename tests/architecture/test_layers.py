@@ -201,3 +201,31 @@ def test_no_absolute_path_of_a_machine_is_in_the_code() -> None:
     homes = re.compile(r"(?<![\w.])/(home|root|work|Users)/\w")
     for module in MODULES:
         assert not homes.search(module.read_text()), module
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from edgecv import load",
+        "import edgecv\nedgecv.predict_all",
+        "from edgecv.cli.main import cli\ncli(['predict', '--help'], standalone_mode=False)",
+    ],
+)
+def test_numpy_is_imported_from_the_foot_of_the_stack(code: str) -> None:
+    """Deeper, its import takes twice as long: see `edgecv.__getattr__`."""
+    watch = (
+        "import sys, traceback\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'numpy':\n"
+        "            for frame in traceback.extract_stack():\n"
+        "                print('frame', frame.filename)\n"
+        "sys.meta_path.insert(0, Watch())\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", watch + code], capture_output=True, text=True, check=True
+    )
+    frames = [Path(line[6:]) for line in out.stdout.splitlines() if line.startswith("frame ")]
+    assert frames
+    ours = {str(file.relative_to(ROOT)) for file in frames if file.is_relative_to(ROOT)}
+    assert ours <= {"__init__.py", "cli/main.py"}

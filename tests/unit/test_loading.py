@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,30 @@ def uninstall(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(engines.load_backend(name), "version", lambda: None)
 
     return remove
+
+
+def test_a_first_result_waits_for_no_import_that_it_does_not_need(
+    folder: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys, edgecv, numpy as np\n"
+        "with edgecv.load(sys.argv[1]) as model:\n"
+        "    model(np.zeros((9, 9, 3), np.uint8))\n"
+        "    print(*sys.modules)\n"
+        "    model.with_options(confidence=0.1)\n"
+        "    assert model.info.chosen_by == 'order'\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(folder / "two.edgecv")],
+        env={**os.environ, "XDG_DATA_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {name for name in out.stdout.split() if name.startswith("edgecv.")}
+    late = {"tuned", "plan", "model_info", "head_check", "describe", "probe", "results.classes"}
+    assert not loaded & {f"edgecv.{name}" for name in late}
+    assert "edgecv.results.detections" in loaded
 
 
 @pytest.mark.parametrize("name", ["two.edgecv", "two"])
