@@ -4,6 +4,8 @@ Everything alternates in one process, on the same images:
 
 - **loop**: ``for path in images: model(path)`` on a model as it is opened by default;
 - **pipeline**: ``predict_all(model, images)`` with the plan that it chose in a run before;
+- **processes**: as many processes as CPUs, each with that loop on an engine with one thread: what
+  the machine does where no interpreter, no order and no memory is shared;
 - **stages**: CPU time of each stage, one image after the other, on an engine with one thread. The
   CPU time of the process counts, so whatever helper threads spend is part of it.
 
@@ -19,10 +21,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -104,18 +110,23 @@ def measure(path: Path, hints: edgecv.Hints, images: list[Path], args: argparse.
         chosen = first.stats
         single = model.reopened(threads=1)
         rounds: list[dict] = []
+        # Opened once, and asleep while the others have their turns.
+        stack = ExitStack()
+        helpers = stack.enter_context(others(path, hints, batch, cpus - 1))
         for turn in range(args.rounds):
             runs = {
                 "loop": lambda: loop(model, batch),
                 "pipeline": lambda: pipeline(model, batch, chosen.plan),
+                "processes": lambda: processes(single, batch, helpers),
                 # All of the batch: the images differ in size, a part of them has another bound.
                 "stages": lambda: stages(single, batch),
             }
             order = list(runs)
-            order = order[turn % 3 :] + order[: turn % 3]
+            order = order[turn % 4 :] + order[: turn % 4]
             one = {name: runs[name]() for name in order}
             one["pipeline"], one["others"] = one["pipeline"]
             rounds.append(one)
+        stack.close()
         single.close()
     stage_ms = {
         stage: statistics.median(one["stages"][stage] for one in rounds) for stage in STAGES
@@ -123,6 +134,9 @@ def measure(path: Path, hints: edgecv.Hints, images: list[Path], args: argparse.
     bounds = [cpus * 1e3 / sum(one["stages"].values()) for one in rounds]
     of_bound = [one["pipeline"] / bound for one, bound in zip(rounds, bounds, strict=True)]
     over_loop = [one["pipeline"] / one["loop"] for one in rounds]
+    processes_of_bound = [
+        one["processes"] / bound for one, bound in zip(rounds, bounds, strict=True)
+    ]
     return {
         "images": count,
         "rounds": args.rounds,
@@ -132,6 +146,7 @@ def measure(path: Path, hints: edgecv.Hints, images: list[Path], args: argparse.
         "images_per_s": {
             "loop": statistics.median(one["loop"] for one in rounds),
             "pipeline": statistics.median(one["pipeline"] for one in rounds),
+            "processes": statistics.median(one["processes"] for one in rounds),
             "bound": statistics.median(bounds),
             "choosing": chosen.images_per_s,
         },
@@ -139,6 +154,8 @@ def measure(path: Path, hints: edgecv.Hints, images: list[Path], args: argparse.
         "of_bound": statistics.median(of_bound),
         "of_bound_ci95": median_interval(of_bound),
         "of_bound_rounds": [round(value, 4) for value in of_bound],
+        "processes_of_bound": statistics.median(processes_of_bound),
+        "processes_of_bound_ci95": median_interval(processes_of_bound),
         "others_share": statistics.median(one["others"] for one in rounds),
         "of_bound_left": statistics.median(
             one["pipeline"] / (bound * max(1e-3, 1 - one["others"]))
@@ -165,6 +182,50 @@ def loop(model: edgecv.Model, images: list[Path]) -> float:
     for image in images:
         model(image)
     return len(images) / (time.perf_counter() - start)
+
+
+@contextmanager
+def others(
+    path: Path, hints: edgecv.Hints, images: list[Path], count: int
+) -> Iterator[list[Connection]]:
+    """Start processes that run the loop whenever they are told to."""
+    context = multiprocessing.get_context("spawn")
+    pairs = [context.Pipe() for _ in range(count)]
+    started = [
+        context.Process(target=serve, args=(path, hints, images, theirs), daemon=True)
+        for _, theirs in pairs
+    ]
+    for process in started:
+        process.start()
+    mine = [pipe for pipe, _ in pairs]
+    for pipe in mine:
+        pipe.recv()
+    yield mine
+    for pipe in mine:
+        pipe.send(False)
+    for process in started:
+        process.join()
+
+
+def serve(path: Path, hints: edgecv.Hints, images: list[Path], pipe: Connection) -> None:
+    """Run the loop for every True that comes, and answer when it is done."""
+    with edgecv.load(path, hints=hints, trusted=True, threads=1) as model:
+        loop(model, images[:20])
+        pipe.send(True)
+        while pipe.recv():
+            loop(model, images)
+            pipe.send(True)
+
+
+def processes(model: edgecv.Model, images: list[Path], helpers: list[Connection]) -> float:
+    """Images a second of all processes, this one among them, each through all of the images."""
+    start = time.perf_counter()
+    for pipe in helpers:
+        pipe.send(True)
+    loop(model, images)
+    for pipe in helpers:
+        pipe.recv()
+    return (1 + len(helpers)) * len(images) / (time.perf_counter() - start)
 
 
 def pipeline(model: edgecv.Model, images: list[Path], plan: edgecv.Plan) -> tuple[float, float]:
@@ -225,15 +286,16 @@ def print_case(name: str, case: dict) -> None:
 def table(found: dict[str, dict]) -> str:
     """Write the results as a Markdown table."""
     lines = [
-        "| | loop | pipeline | bound | of the bound | over the loop |",
-        "|---|---|---|---|---|---|",
+        "| | loop | pipeline | processes | bound | of the bound | processes | over the loop |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, case in found.items():
         rate = case["images_per_s"]
         mark = "" if case["of_bound"] >= LIMIT else ", missed"
         lines.append(
             f"| {name}, {case['engine']} | {rate['loop']:.1f} | {rate['pipeline']:.1f} "
-            f"| {rate['bound']:.1f} | {case['of_bound']:.3f}{mark} | {case['over_loop']:.2f} |"
+            f"| {rate['processes']:.1f} | {rate['bound']:.1f} | {case['of_bound']:.3f}{mark} "
+            f"| {case['processes_of_bound']:.3f} | {case['over_loop']:.2f} |"
         )
     return "\n".join(lines)
 

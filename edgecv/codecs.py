@@ -134,8 +134,11 @@ def read_bytes(path: str | os.PathLike[str], *, limits: Limits = DEFAULT) -> byt
                 raise ImageError("cannot be read", where=where, expected="a file", got=got)
             if status.st_size > limits.max_bytes:
                 raise _too_large(status.st_size, limits, where)
-            with open(handle, "rb", closefd=False) as file:
-                data = file.read(status.st_size)
+            # Not a file object: opening one makes six further system calls, each of which lets go
+            # of the interpreter.
+            data = os.read(handle, status.st_size)
+            while len(data) < status.st_size and (more := os.read(handle, status.st_size)):
+                data += more
         finally:
             os.close(handle)
     except OSError as error:

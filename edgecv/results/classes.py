@@ -43,13 +43,15 @@ class Classes(Record):
             scores: (C,) float32 by class id, not NaN; those at -inf are never listed.
             count: at most so many are.
         """
-        count = max(0, min(count, int(np.count_nonzero(scores > -np.inf))))
+        count = max(0, min(count, scores.size))
         if count == 0:
             return cls()
         # Everything at least as good as the last one wanted; then only those are sorted.
         limit = np.partition(scores, scores.size - count)[scores.size - count]
         best = np.flatnonzero(scores >= limit)
         best = best[np.argsort(-scores[best], kind="stable")][:count]
+        if limit == -np.inf:
+            best = best[scores[best] > -np.inf]
         return cls(best.astype(np.int32), scores[best])
 
     def __len__(self) -> int:
