@@ -439,6 +439,32 @@ def test_errors_of_a_file_name_its_path(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{path}: too large")
 
 
+def test_a_file_that_comes_in_pieces_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(save(pillow(SMOOTH), "PNG"))
+    whole, read = codecs.read(path), os.read
+    monkeypatch.setattr(os, "read", lambda handle, size: read(handle, min(size, 100)))
+    assert np.array_equal(codecs.read(path), whole)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_truncated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(save(pillow(SMOOTH), "PNG"))
+    read = os.read
+
+    def shrinking(handle: int, size: int) -> bytes:
+        os.truncate(path, 100)
+        return read(handle, size)
+
+    monkeypatch.setattr(os, "read", shrinking)
+    with pytest.raises(ImageError, match="truncated"):
+        codecs.read(path)
+
+
 # --- arrays ------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from edgecv.errors import HeadError
 from edgecv.heads import softmax
 from edgecv.heads.softmax import Options
+from edgecv.results.classes import Classes
 
 
 def decode(values, shape=(1, -1), **options):
@@ -61,6 +62,17 @@ def test_equal_scores_come_in_the_order_of_ids():
 @pytest.mark.parametrize(("top_k", "count"), [(0, 0), (1, 1), (4, 4), (9, 4), (-1, 0)])
 def test_top_k(top_k, count):
     assert len(decode([0.1, 0.2, 0.3, 0.4], top_k=top_k)) == count
+
+
+@given(
+    st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 0.75, 1.0]), max_size=12),
+    st.integers(-1, 14),
+)
+def test_ranking_is_that_of_a_sort(scores, count):
+    found = Classes.top(np.array(scores, np.float32), count)
+    order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+    assert found.class_id.tolist() == [i for i in order if scores[i] > -np.inf][: max(0, count)]
+    assert found.score.tolist() == [scores[i] for i in found.class_id]
 
 
 def test_the_background_is_left_out():
