@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ import numpy as np
 from edgecv import session
 from edgecv.errors import EdgecvError, ModelLoadError
 from edgecv.record import Record
+from edgecv.turns import Turns
 from edgecv.types import (
     Array,
     ModelSource,
@@ -134,10 +134,7 @@ class LiteRtSession(session.OpenSession):
         shapes = {entry["index"]: tuple(map(int, entry["shape"])) for entry in entries}
         # A stack: the interpreter that ran last is taken first, its memory is in the caches.
         self._idle: list[_Interpreter | None] = [_Interpreter(e, dict(shapes)) for e in engines]
-        # Tokens, as a semaphore's: threading.Semaphore is written in Python, and three workers that
-        # take turns at a light model would lose 1 to 4 % of their images in it.
-        self._turns: SimpleQueue[None] = SimpleQueue()
-        self._give_turns()
+        self._turns = Turns(self._streams)
         self._asked, self._threads = options.precision, threads
         self._version = f"{distribution} {engine_version}"
         session.check_precision(options)
@@ -177,7 +174,7 @@ class LiteRtSession(session.OpenSession):
     @contextmanager
     def _borrowed(self) -> Iterator[_Interpreter]:
         """Wait for an interpreter that nobody uses."""
-        self._turns.get()
+        self._turns.take()
         try:
             one = self._idle.pop()
             try:
@@ -187,11 +184,7 @@ class LiteRtSession(session.OpenSession):
             finally:
                 self._idle.append(one)
         finally:
-            self._turns.put(None)
-
-    def _give_turns(self) -> None:
-        for _ in range(self._streams):
-            self._turns.put(None)
+            self._turns.give()
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once; see `edgecv.types.Session.run`. Runs beyond the streams take turns."""
@@ -214,13 +207,14 @@ class LiteRtSession(session.OpenSession):
                 return
             _ = self.info  # what it is can still be asked for afterwards
             for _ in range(self._streams):
-                self._turns.get()
+                self._turns.take()
             self.engine = None
             for one in self._idle:
                 # Here and now, not when the last thread that ran it lets go of it.
                 one.engine = None  # type: ignore[union-attr]  # they are there until now
             self._idle = [None] * self._streams
-            self._give_turns()  # whoever waits is told
+            for _ in range(self._streams):
+                self._turns.give()  # whoever waits is told
 
 
 class _Interpreter:

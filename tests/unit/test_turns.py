@@ -1,0 +1,96 @@
+"""Threads take turns, and nobody is overtaken."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import pytest
+
+from edgecv.turns import Turns
+
+
+def started(target: object) -> threading.Thread:
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    return thread
+
+
+def wait_for(turns: Turns, waiting: int) -> None:
+    deadline = time.monotonic() + 20
+    while len(turns._waiting) != waiting:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_no_more_than_count_at_a_time(count: int) -> None:
+    turns, lock = Turns(count), threading.Lock()
+    inside, most = 0, 0
+
+    def work() -> None:
+        nonlocal inside, most
+        for _ in range(50):
+            turns.take()
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.0002)
+            with lock:
+                inside -= 1
+            turns.give()
+
+    threads = [started(work) for _ in range(6)]
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert most == count
+    assert turns._free == count
+
+
+def test_turns_go_to_whoever_waited_longest() -> None:
+    turns, order = Turns(1), []
+    turns.take()
+
+    def work(number: int) -> None:
+        turns.take()
+        order.append(number)
+        turns.give()
+
+    threads = []
+    for number in range(5):
+        threads.append(started(lambda number=number: work(number)))
+        wait_for(turns, number + 1)
+    turns.give()
+    for thread in threads:
+        thread.join(20)
+    assert order == [0, 1, 2, 3, 4]
+
+
+def test_one_who_takes_again_and_again_does_not_overtake() -> None:
+    turns, came = Turns(1), threading.Event()
+    turns.take()
+    thread = started(lambda: (turns.take(), came.set()))
+    wait_for(turns, 1)
+    turns.give()
+    started(turns.take)  # behind it, though the lock was free for a moment
+    assert came.wait(20)
+    thread.join(20)
+
+
+def test_an_interrupt_while_waiting_loses_no_turn() -> None:
+    turns = Turns(1)
+    turns.take()
+
+    def interrupt() -> None:
+        wait_for(turns, 1)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    helper = started(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        turns.take()
+    helper.join(20)
+    assert not turns._waiting
+    turns.give()
+    assert turns._free == 1
