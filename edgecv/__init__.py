@@ -86,9 +86,10 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import edgecv`` stays cheap."""
     if name not in _HOMES:
         raise AttributeError(f"module 'edgecv' has no attribute {name!r}")
-    # All of them need it, and it is imported in half the time from the foot of the stack: CPython
-    # (3.11 and later) maps frames in pieces of 16 KiB, and at the depth where our own imports come
-    # to numpy, hundreds of its calls cross the end of one, each mapping and unmapping the next.
+    # All of them need it, and from the foot of the stack its import is faster (by 9 of 75 ms, see
+    # benchmarks/README.md): CPython 3.11 and later map frames in pieces of 16 KiB, and where our
+    # own imports come to numpy, hundreds of its calls cross the end of one, each mapping and
+    # unmapping the next.
     import numpy  # noqa: F401
 
     value = getattr(importlib.import_module(_HOMES[name]), name)

@@ -9,8 +9,8 @@ from collections import deque
 class Turns:
     """Turns that are handed to whoever has waited longest.
 
-    With `threading.Semaphore` and with queues, threads that take turns again and again overtake
-    those that wait, for seconds if they are busy enough.
+    Where a turn that comes back is merely free, as with semaphores and queues, threads that take
+    one again and again can overtake those that wait.
 
     Args:
         count: turns that may be taken at the same time.

@@ -212,7 +212,7 @@ def test_no_absolute_path_of_a_machine_is_in_the_code() -> None:
     ],
 )
 def test_numpy_is_imported_from_the_foot_of_the_stack(code: str) -> None:
-    """Deeper, its import takes twice as long: see `edgecv.__getattr__`."""
+    """Deeper, its import takes longer: see `edgecv.__getattr__`."""
     watch = (
         "import sys, traceback\n"
         "class Watch:\n"
