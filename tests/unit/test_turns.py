@@ -94,3 +94,30 @@ def test_an_interrupt_while_waiting_loses_no_turn() -> None:
     assert not turns._waiting
     turns.give()
     assert turns._free == 1
+
+
+def test_an_interrupt_after_the_turn_was_handed_over_passes_it_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns = Turns(1)
+    turns.take()
+
+    class Gate:
+        """A lock that is given, and whose owner is interrupted before it notices."""
+
+        acquired = 0
+
+        def acquire(self) -> None:
+            self.acquired += 1
+            if self.acquired == 2:
+                turns.give()
+                raise KeyboardInterrupt
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr("edgecv.turns.threading.Lock", Gate)
+    with pytest.raises(KeyboardInterrupt):
+        turns.take()
+    assert turns._free == 1
+    assert not turns._waiting
