@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -116,7 +117,7 @@ def test_an_interrupt_after_the_turn_was_handed_over_passes_it_on(
         def release(self) -> None:
             pass
 
-    monkeypatch.setattr("edgecv.turns.threading.Lock", Gate)
+    monkeypatch.setattr("edgecv.turns.threading", SimpleNamespace(Lock=Gate))
     with pytest.raises(KeyboardInterrupt):
         turns.take()
     assert turns._free == 1
