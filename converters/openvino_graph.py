@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgecv import host
+from edgecv.backends.openvino import shared_core
 from edgecv.converters import tail as tails
 from edgecv.converters.feeds import Feeds
 from edgecv.converters.layers import Fingerprint, Layer
@@ -49,9 +50,9 @@ def load(path: Path) -> Any:
         StepError: it cannot be read.
         DependencyMissingError: OpenVINO is not installed.
     """
-    openvino = require()
+    require()
     try:
-        return openvino.Core().read_model(path)
+        return shared_core().read_model(path)
     except Exception as error:
         raise StepError(
             f"OpenVINO cannot read the model: {reason(error)}", where=str(path)
@@ -86,10 +87,10 @@ def compiled(model: Any) -> Any:
     Raises:
         StepError: OpenVINO refuses it.
     """
-    openvino = require()
+    require()
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": host.usable_cpus()}
     try:
-        return openvino.Core().compile_model(model, "CPU", config)
+        return shared_core().compile_model(model, "CPU", config)
     except Exception as error:
         raise StepError(f"OpenVINO refuses the model: {reason(error)}") from error
 

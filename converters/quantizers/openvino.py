@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edgecv.backends.openvino import shared_core
 from edgecv.converters import layers as layer_search
 from edgecv.converters import openvino_graph, openvino_ranges, saturation
 from edgecv.converters.artifact import Artifact
@@ -226,8 +227,8 @@ def _check_finite(path: Path, feeds: Feeds) -> None:
 
 
 def _has_bf16() -> bool:
-    openvino = openvino_graph.require()
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    openvino_graph.require()
+    return "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _has_products(artifact: Artifact) -> bool:

@@ -8,8 +8,10 @@ take turns on the same threads.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,7 @@ _EXECUTED: dict[str, Precision] = {
 # Layers that carry the arithmetic of a network, in the names of the compiled graph.
 _HEAVY_LAYERS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell")
 _FLOAT_LAYERS = "INFERENCE_PRECISION_HINT"
+_MAKING = threading.Lock()
 _SWITCH = ("YES", "NO").__contains__
 _OPTIONS = {
     "ENABLE_CPU_PINNING": _SWITCH,
@@ -99,6 +102,29 @@ def open_session(source: ModelSource, options: SessionOptions) -> OpenVinoSessio
     return OpenVinoSession(source, options)
 
 
+def shared_core() -> Any:
+    """Return the ``openvino.Core`` that everything in this process shares, until its end.
+
+    A core of one's own can cost the process its life: the CPU plugin of each gives the thread that
+    starts it another stack for signals, and at its end restores the one that it found. Where two
+    end in the order of their start, or one ends in another thread, the thread is left with a stack
+    that is no longer there, and the next signal that Python handles, such as that of Ctrl-C, is a
+    segmentation fault. (``SigAltStackSetup`` in OpenVINO's ``plugins/intel_cpu``, up to 2026.4.)
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+    """
+    with _MAKING:
+        return _core()
+
+
+@cache
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoSession(session.OpenSession):
     """A compiled OpenVINO model."""
 
@@ -113,7 +139,7 @@ class OpenVinoSession(session.OpenSession):
         self._name = str(source)
         self._compiled: Any = None
         try:
-            core = openvino.Core()
+            core = shared_core()
             config = _config(core, options)
             model, self._onnx = self._read(core, source)
             self._metadata = _rt_info(model)

@@ -424,6 +424,61 @@ def test_nothing_is_printed(backend: str, source: ModelSource) -> None:
     assert lines == []
 
 
+SIGNALLED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import numpy as np
+from edgecv import plugins
+from edgecv.types import ModelSource, SessionOptions
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+module = plugins.load("backends", sys.argv[1])
+source = ModelSource.from_paths(*map(Path, sys.argv[3:]))
+
+def opened():
+    session = module.open_session(source, SessionOptions(threads=1))
+    session.run({"x": np.zeros(session.inputs[0].shape, "float32")})
+    return session
+
+def apart(task):
+    thread = threading.Thread(target=task)
+    thread.start()
+    thread.join()
+
+if sys.argv[2] == "first opened, first closed":
+    one, other = opened(), opened()
+    one.close()
+    del one
+    other.close()
+    del other
+elif sys.argv[2] == "closed in another thread":
+    sessions = [opened()]
+    apart(lambda: sessions.pop().close())
+else:
+    sessions = []
+    apart(lambda: sessions.append(opened()))
+    sessions.pop().close()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(20)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize(
+    "order", ["first opened, first closed", "closed in another thread", "opened in another thread"]
+)
+def test_signals_arrive_after_sessions_were_closed(
+    backend: str, source: ModelSource, order: str
+) -> None:
+    paths = [str(part) for part in source.parts.values()]
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, backend, order, *paths], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
 @pytest.mark.parametrize("backend", plugins.names("backends"))
 def test_what_a_machine_lacks_is_told_without_the_engine(backend: str) -> None:
     module = load_backend(backend)

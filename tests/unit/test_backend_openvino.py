@@ -63,7 +63,8 @@ def test_a_precision_that_this_cpu_lacks(tmp_path: Path, monkeypatch) -> None:
         def get_property(self, *key):
             return ["FP32", "INT8"] if key[-1] == "OPTIMIZATION_CAPABILITIES" else None
 
-    monkeypatch.setattr(openvino, "Core", Old)
+    old = Old()
+    monkeypatch.setattr(backend, "shared_core", lambda: old)
     for precision in ("fp16", "bf16"):
         with pytest.raises(UsageError, match=f"one of auto, fp32; got '{precision}'"):
             open_path(path, SessionOptions(1, precision))
