@@ -23,7 +23,7 @@ from edgecv.record import Record
 
 T = TypeVar("T", bound=Record)
 JsonObject = dict[str, Any]
-Reader = Callable[[Any, str], Any]
+Reader = Callable[[Any], Any]
 
 MAX_DEPTH = 64
 _NAMES = {str: "a string", int: "an integer", bool: "true or false", float: "a number"}
@@ -72,20 +72,30 @@ class Rule:
 
 
 class _FaultError(Exception):
-    """The first fault, on its way up to `validate`."""
+    """The first fault, on its way up to `validate`; each level that it leaves adds its step."""
 
-    def __init__(
-        self, path: str, what: str = "", expected: str | None = None, got: Any = _NAMES
-    ) -> None:
-        self.path, self.what, self.expected = path, what, expected
+    def __init__(self, what: str = "", expected: str | None = None, got: Any = _NAMES) -> None:
+        self.what, self.expected = what, expected
         # _NAMES stands for "nothing to show": None is a value that JSON can hold.
         text = None if got is _NAMES else repr(got)
         self.got = text if text is None or len(text) <= 80 else text[:77] + "..."
         self.remedy = "remove it, or upgrade edgecv" if what == "unknown field" else None
+        self._steps: list[str | int] = []
+
+    def below(self, step: str | int) -> _FaultError:
+        """Say that the fault lies under this name, or at this place of a list."""
+        self._steps.append(step)
+        return self
+
+    @property
+    def path(self) -> str:
+        """Where the fault lies, such as ``variants[0].layout``."""
+        steps = [f"[{s}]" if isinstance(s, int) else f".{s}" for s in reversed(self._steps)]
+        return "".join(steps).removeprefix(".")
 
 
 def reader(hint: Any) -> Reader:
-    """Make a function (JSON value, path) -> value of the hint's type.
+    """Make a function from JSON value to value of the hint's type, which raises `_FaultError`.
 
     Knows str, int, float, bool, Any, Literal, ``X | None``, ``tuple[X, ...]``, ``tuple[X, Y]``,
     ``dict[str, X]``, records, and Annotated with a `Rule` or a function.
@@ -104,7 +114,7 @@ def reader(hint: Any) -> Reader:
         return _literal(args)
     if origin in (Union, types.UnionType) and len(args) == 2 and args[1] is type(None):
         inner = reader(args[0])
-        return lambda value, path: None if value is None else inner(value, path)
+        return lambda value: None if value is None else inner(value)
     if origin is tuple and args[-1] is Ellipsis:
         return _list(reader(args[0]))
     if origin is tuple:
@@ -119,84 +129,96 @@ def reader(hint: Any) -> Reader:
 def _late(cls: type[Record]) -> Reader:
     """Make the reader of a record when the first one comes: most files hold few of the kinds."""
 
-    def read(value: Any, path: str) -> Any:
+    def read(value: Any) -> Any:
         if cls not in _READERS:
             _READERS[cls] = _record(cls)
-        return _READERS[cls](value, path)
+        return _READERS[cls](value)
 
     return read
 
 
-def _any(value: Any, path: str) -> Any:
-    del path
+def _any(value: Any) -> Any:
     return value
 
 
 def _scalar(kind: type) -> Reader:
-    def read(value: Any, path: str) -> Any:
+    def read(value: Any) -> Any:
         if type(value) is kind:
             if isinstance(value, float) and not math.isfinite(value):
-                raise _FaultError(path, "", "a finite number", value)
+                raise _FaultError("", "a finite number", value)
             return value
         if kind is float and type(value) is int and abs(value) < 2**1023:
             return float(value)
-        raise _FaultError(path, "", _NAMES[kind], value)
+        raise _FaultError("", _NAMES[kind], value)
 
     return read
 
 
 def _literal(choices: Sequence[Any]) -> Reader:
-    def read(value: Any, path: str) -> Any:
+    def read(value: Any) -> Any:
         # By type as well: True is equal to 1.
         if not any(type(value) is type(choice) and value == choice for choice in choices):
             names = ", ".join(map(str, choices))
-            raise _FaultError(path, "", f"one of {names}" if len(choices) > 1 else names, value)
+            raise _FaultError("", f"one of {names}" if len(choices) > 1 else names, value)
         return value
 
     return read
 
 
 def _annotated(inner: Reader, rules: Sequence[Any]) -> Reader:
-    def read(value: Any, path: str) -> Any:
-        value = inner(value, path)
+    def read(value: Any) -> Any:
+        value = inner(value)
         for rule in rules:
             try:
                 rule.check(value) if isinstance(rule, Rule) else rule(value)
             except ValueError as error:
                 text = str(error)
                 what, expected = ("", text) if isinstance(rule, Rule) else (text, None)
-                raise _FaultError(path, what, expected, value) from None
+                raise _FaultError(what, expected, value) from None
         return value
 
     return read
 
 
 def _list(inner: Reader) -> Reader:
-    def read(value: Any, path: str) -> Any:
+    def read(value: Any) -> Any:
         if type(value) is not list:
-            raise _FaultError(path, "", "a list", value)
-        return tuple(inner(item, f"{path}[{i}]") for i, item in enumerate(value))
+            raise _FaultError("", "a list", value)
+        return _each([inner] * len(value), value)
 
     return read
 
 
 def _fixed(inners: Sequence[Reader]) -> Reader:
-    def read(value: Any, path: str) -> Any:
+    def read(value: Any) -> Any:
         if type(value) is not list or len(value) != len(inners):
-            raise _FaultError(path, "", f"a list of {len(inners)}", value)
-        return tuple(
-            inner(item, f"{path}[{i}]")
-            for i, (inner, item) in enumerate(zip(inners, value, strict=True))
-        )
+            raise _FaultError("", f"a list of {len(inners)}", value)
+        return _each(inners, value)
 
     return read
 
 
+def _each(inners: Sequence[Reader], items: list[Any]) -> tuple[Any, ...]:
+    found: list[Any] = []
+    try:
+        for inner, item in zip(inners, items, strict=True):
+            found.append(inner(item))
+    except _FaultError as fault:
+        raise fault.below(len(found)) from None
+    return tuple(found)
+
+
 def _dict(inner: Reader) -> Reader:
-    def read(value: Any, path: str) -> Any:
+    def read(value: Any) -> Any:
         if type(value) is not dict:
-            raise _FaultError(path, "", "an object", value)
-        return {key: inner(item, f"{path}.{key}") for key, item in value.items()}
+            raise _FaultError("", "an object", value)
+        found = {}
+        for key, item in value.items():
+            try:
+                found[key] = inner(item)
+            except _FaultError as fault:
+                raise fault.below(key) from None
+        return found
 
     return read
 
@@ -208,18 +230,20 @@ def _record(cls: type[Record]) -> Reader:
     readers = {name: reader(hints[name]) for name in cls.record_fields}
     required = [name for name in cls.record_fields if name not in cls.record_defaults]
 
-    def read(value: Any, path: str) -> Any:
+    def read(value: Any) -> Any:
         if type(value) is not dict:
-            raise _FaultError(path, "", "an object", value)
-        prefix = f"{path}." if path else ""
+            raise _FaultError("", "an object", value)
         found = {}
         for name, item in value.items():
             if name not in readers:
-                raise _FaultError(f"{prefix}{name}", "unknown field")
-            found[name] = readers[name](item, f"{prefix}{name}")
+                raise _FaultError("unknown field").below(name)
+            try:
+                found[name] = readers[name](item)
+            except _FaultError as fault:
+                raise fault.below(name) from None
         for name in required:
             if name not in found:
-                raise _FaultError(f"{prefix}{name}", "missing field")
+                raise _FaultError("missing field").below(name)
         return cls(**found)
 
     return read
@@ -287,7 +311,7 @@ def validate(cls: type[T], raw: JsonObject, where: str, error: Callable[..., Edg
         error: the first fault found, with the path of its field.
     """
     try:
-        record: T = reader(cls)(raw, "")
+        record: T = reader(cls)(raw)
     except _FaultError as fault:
         place = f"{where}: {fault.path}" if fault.path else where
         raise error(
