@@ -1,16 +1,15 @@
 """Open bundles: a folder, or the same files in one ``.edgecv`` archive.
 
-An archive is a zip whose members are stored, never compressed: opening maps the file into memory
-and copies nothing, and there is nothing to inflate. Every byte is hashed against the manifest
-before any engine sees one of them. Nothing is ever extracted.
+An archive is a zip whose members are stored, never compressed, so there is nothing to inflate.
+Every byte is hashed against the manifest before any engine sees one of them. Nothing is ever
+extracted.
 """
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -23,7 +22,7 @@ from edgecv.manifest import (
     Variant,
     parse,
 )
-from edgecv.members import map_archive, scan_folder
+from edgecv.members import Archive, scan_folder
 from edgecv.types import ModelSource
 
 SUFFIX = ".edgecv"
@@ -50,15 +49,14 @@ class Bundle:
         """
         self.path = path
         self.is_archive = path.is_file()
-        self._map: mmap.mmap | None = None
-        self._views: dict[str, memoryview] = {}
+        self._archive: Archive | None = None
         self._hashed: set[str] = set()
         try:
             if not self.is_archive and not path.is_dir():
                 raise ArchiveError("neither a file nor a folder", where=str(path))
             if self.is_archive:
-                self._map, self._views = map_archive(path)
-                sizes = {name: view.nbytes for name, view in self._views.items()}
+                self._archive = Archive(path)
+                sizes: Mapping[str, int] = self._archive.sizes
             else:
                 sizes = scan_folder(path)
             if MANIFEST not in sizes:
@@ -80,7 +78,7 @@ class Bundle:
                 expected=f"at most {MAX_MANIFEST_BYTES} bytes",
                 got=str(sizes[MANIFEST]),
             )
-        return bytes(self._views[MANIFEST]) if self.is_archive else _read(self.path / MANIFEST)
+        return self._bytes(MANIFEST)
 
     def _compare(self, sizes: Mapping[str, int]) -> None:
         """Check that listed and present files are the same, with the same sizes."""
@@ -121,16 +119,21 @@ class Bundle:
     def _check_hash(self, entry: FileEntry) -> None:
         if entry.path in self._hashed:
             return
-        if self.is_archive:
-            digest = hashlib.sha256(self._views[entry.path]).hexdigest()
+        if self._archive is not None:
+            digest = hashlib.sha256()
+            for chunk in self._archive.chunks(entry.path):
+                digest.update(chunk)
         else:
             try:
                 with (self.path / entry.path).open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                    digest = hashlib.file_digest(file, "sha256")
             except OSError as error:
                 raise ArchiveError(
                     f"cannot be read: {error.strerror}", where=f"{self.path}: {entry.path}"
                 ) from None
+        self._compare_hash(entry, digest.hexdigest())
+
+    def _compare_hash(self, entry: FileEntry, digest: str) -> None:
         if digest != entry.sha256:
             raise IntegrityError(
                 "wrong sha256",
@@ -141,36 +144,48 @@ class Bundle:
             )
         self._hashed.add(entry.path)
 
-    def read(self, entry: FileEntry) -> memoryview:
-        """Return a file's bytes, hashed; from an archive without a copy, valid until `close`."""
-        self._check_hash(entry)
-        if self.is_archive:
-            return self._views[entry.path]
-        return memoryview(_read(self.path / entry.path))
+    def read(self, entry: FileEntry) -> bytes:
+        """Return a file's bytes, hashed.
+
+        Raises:
+            BundleError: they cannot be read, or their sha256 differs.
+            ValueError: the archive is closed.
+        """
+        data = self._bytes(entry.path)
+        self._compare_hash(entry, hashlib.sha256(data).hexdigest())
+        return data
+
+    def _bytes(self, name: str) -> bytes:
+        return _read(self.path / name) if self._archive is None else self._archive.read(name)
 
     def source(self, variant: Variant) -> ModelSource:
-        """Return a variant's files for an engine, hashed: paths, or views into the archive."""
+        """Return a variant's files for an engine, hashed: paths, or bytes read from the archive.
+
+        What engines run of an archive is what was hashed, whatever becomes of the file.
+
+        Raises:
+            BundleError: a file cannot be read, or its sha256 differs.
+            ValueError: the archive is closed.
+        """
         parts: dict[str, Path | memoryview] = {}
         for entry in variant.files:
-            self._check_hash(entry)
             name = entry.path.rsplit("/", 1)[-1]
-            parts[name] = self._views[entry.path] if self.is_archive else self.path / entry.path
+            if self._archive is None:
+                self._check_hash(entry)
+                parts[name] = self.path / entry.path
+            else:
+                parts[name] = memoryview(self.read(entry))
         return ModelSource(parts)
 
-    def attachment(self, name: str) -> memoryview | None:
+    def attachment(self, name: str) -> bytes | None:
         """Return an attached document's bytes as `read` does; None where there is none."""
         entry = self.manifest.attachments.get(name)
         return None if entry is None else self.read(entry)
 
     def close(self) -> None:
-        """Let go of the archive. Views that are still in use keep their pages mapped."""
-        views, self._views = self._views, {}
-        for view in views.values():
-            # An engine may still hold a view of it; the mapping then lives as long as the view.
-            _try_close(view.release)
-        if self._map is not None:
-            _try_close(self._map.close)
-            self._map = None
+        """Let go of the archive."""
+        if self._archive is not None:
+            self._archive.close()
 
     def __enter__(self) -> Bundle:
         return self
@@ -182,13 +197,6 @@ class Bundle:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _try_close(close: Callable[[], None]) -> None:
-    try:
-        close()
-    except BufferError:
-        return
 
 
 def is_bundle(path: Path) -> bool:

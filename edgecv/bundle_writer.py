@@ -129,8 +129,8 @@ def write_archive(draft: Path, members: Mapping[str, Path | bytes]) -> None:
                 info.create_system = 3
                 info.external_attr = (stat.S_IFREG | 0o644) << 16
                 data = content if isinstance(content, bytes) else content.read_bytes()
-                # Engines read weights in place, so the data starts on an aligned offset: an
-                # extra field of zeros fills the gap behind the name.
+                # Weights start on an aligned offset, for whoever maps the file: an extra field of
+                # zeros fills the gap behind the name.
                 start = file.tell() + LOCAL_HEADER.size + len(member.encode()) + 4
                 gap = -start % _ALIGNMENT
                 info.extra = struct.pack("<HH", _PADDING_ID, gap) + bytes(gap)

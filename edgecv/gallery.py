@@ -20,7 +20,7 @@ from edgecv import npy, schema
 from edgecv.bundle_writer import all_or_nothing, write_archive
 from edgecv.card import Sha256
 from edgecv.errors import GalleryError, UsageError
-from edgecv.members import map_archive
+from edgecv.members import Archive
 from edgecv.model import ImageLike, Model
 from edgecv.pooling import unit
 from edgecv.record import Record
@@ -287,21 +287,20 @@ class Gallery:
         where = Path(path)
         if not where.is_file():
             raise UsageError("no such file", where=str(where))
-        mapped, views = map_archive(where)
+        archive = Archive(where)
         try:
-            if set(views) != {_ABOUT, _VECTORS} or views[_ABOUT].nbytes > _MAX_JSON_BYTES:
+            sizes = archive.sizes
+            if set(sizes) != {_ABOUT, _VECTORS} or sizes[_ABOUT] > _MAX_JSON_BYTES:
                 raise GalleryError(
                     "not a gallery", where=str(where), expected=f"{_ABOUT} and {_VECTORS}",
-                    got=", ".join(sorted(views))[:200],
+                    got=", ".join(sorted(sizes))[:200],
                 )  # fmt: skip
             place = f"{where}: {_ABOUT}"
-            raw = schema.parse_object(bytes(views[_ABOUT]), place, GalleryError)
+            raw = schema.parse_object(archive.read(_ABOUT), place, GalleryError)
             about = schema.validate(About, raw, place, GalleryError)
-            vectors = npy.parse(bytes(views[_VECTORS]), f"{where}: {_VECTORS}", GalleryError)
+            vectors = npy.parse(archive.read(_VECTORS), f"{where}: {_VECTORS}", GalleryError)
         finally:
-            for view in views.values():
-                view.release()
-            mapped.close()
+            archive.close()
         expected = (len(about.names), about.dimension)
         if vectors.shape != expected or len(about.names) > MAX_VECTORS:
             raise GalleryError(

@@ -178,7 +178,7 @@ def _export(bundle: Bundle, variant: Variant) -> Export:
         precision=variant.precision,
         inputs=tuple(tensor.to_spec() for tensor in variant.inputs),
         outputs=tuple(tensor.to_spec() for tensor in variant.outputs),
-        files={e.path.rsplit("/", 1)[-1]: bytes(bundle.read(e)) for e in variant.files},
+        files={e.path.rsplit("/", 1)[-1]: bundle.read(e) for e in variant.files},
     )
 
 

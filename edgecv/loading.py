@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -13,12 +13,12 @@ from edgecv import host, plugins
 from edgecv.bundle import is_bundle, open_bundle
 from edgecv.engines import choose_backend, find_model_file, gather, load_backend
 from edgecv.errors import InferenceError, ManifestError, UsageError
-from edgecv.hints import Hints
 from edgecv.manifest import Input, Manifest, Variant
 from edgecv.types import ModelSource, Session, SessionOptions, TensorSpec
 from edgecv.variants import UPGRADE, choose_variant, tuned_choice
 
 if TYPE_CHECKING:
+    from edgecv.hints import Hints
     from edgecv.model import Model
     from edgecv.model_info import ModelInfo
 
@@ -82,12 +82,12 @@ def load(
         raise UsageError("", where="labels", expected="a list of names", got=repr(labels)[:80])
     if not there:
         raise UsageError("no such file or folder", where=str(where))
-    said = Hints(origin="option", head=head, labels=None if labels is None else tuple(labels))
-    said = said.over(hints)
     if is_bundle(where):
-        if said.given():
+        silent = head is None and labels is None and hints is None
+        said = () if silent else tuple(_said(head, labels, hints).given())
+        if said:
             raise UsageError(
-                f"a bundle says itself how it is fed and read: {', '.join(said.given())}",
+                f"a bundle says itself how it is fed and read: {', '.join(said)}",
                 where=str(where),
                 remedy="pack the model file anew with these options",
             )
@@ -96,13 +96,22 @@ def load(
         if variant is not None:
             raise UsageError("a bare model file has no variants", where=str(where))
         options = options.replace(precision=precision or "fp32")
-        model = _load_file(find_model_file(where), backend, options, said, trusted)
+        told = _said(head, labels, hints)
+        model = _load_file(find_model_file(where), backend, options, told, trusted)
     given = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
     try:
         return model.with_options(**given)
     except UsageError:
         model.close()
         raise
+
+
+def _said(head: str | None, labels: Sequence[str] | None, hints: Hints | None) -> Hints:
+    """Join the options with further hints."""
+    from edgecv.hints import Hints
+
+    named = None if labels is None else tuple(labels)
+    return Hints(origin="option", head=head, labels=named).over(hints)
 
 
 def _load_file(
@@ -141,7 +150,7 @@ def _load_file(
             found.input,
             info,
             layout=found.layout,
-            reopen=partial(_reopen, name, source, options),
+            reopen=partial(_reopen, name, lambda: source, options),
         )
     except BaseException:
         session.close()
@@ -168,7 +177,7 @@ def _load_bundle(
         tuned: heed what was recorded.
         free: the caller said nothing of threads and streams.
     """
-    bundle = open_bundle(path)
+    bundle = open_bundle(path, verify=False)
     try:
         manifest = bundle.manifest
         _check_head(manifest, f"{path}: manifest.json")
@@ -187,6 +196,7 @@ def _load_bundle(
             extra=variant.engine_options,
         )
         source = bundle.source(variant)
+        bundle.verify()
         session = load_backend(variant.backend).open_session(source, options)
         try:
             from edgecv.model import Model
@@ -221,7 +231,7 @@ def _load_bundle(
                 layout=variant.layout,
                 in_graph=variant.in_graph,
                 bundle=bundle,
-                reopen=partial(_reopen, variant.backend, source, options),
+                reopen=partial(_reopen, variant.backend, partial(bundle.source, variant), options),
                 plan=plan,
             )
         except BaseException:
@@ -233,11 +243,15 @@ def _load_bundle(
 
 
 def _reopen(
-    backend: str, source: ModelSource, options: SessionOptions, threads: int, streams: int
+    backend: str,
+    source: Callable[[], ModelSource],
+    options: SessionOptions,
+    threads: int,
+    streams: int,
 ) -> Session:
     """Open the same files with the same options but for threads and streams."""
     changed = options.replace(threads=threads, streams=streams)
-    return load_backend(backend).open_session(source, changed)
+    return load_backend(backend).open_session(source(), changed)
 
 
 def _check_head(manifest: Manifest, where: str) -> None:

@@ -185,6 +185,14 @@ def check_source(source: ModelSource, engine: str, suffixes: tuple[str, ...]) ->
             raise ModelLoadError("no such file", where=str(part))
 
 
+def as_bytes(view: memoryview) -> bytes:
+    """Return what a view shows as bytes: without a copy where that is all of a bytes object."""
+    whole = view.obj
+    if type(whole) is bytes and view.c_contiguous and view.nbytes == len(whole):
+        return whole
+    return bytes(view)
+
+
 def threads(options: SessionOptions) -> int:
     """Return the threads of one inference: those asked for, or every CPU this process may use.
 

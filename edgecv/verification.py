@@ -130,7 +130,7 @@ def verify(
             try:
                 with load(path, variant=variant.id) as model:
                     checks += [_replay(bundle, golden, model) for golden in manifest.golden]
-                    images = [bytes(bundle.read(g.image)) for g in manifest.golden[:_MAX_IMAGES]]
+                    images = [bundle.read(g.image) for g in manifest.golden[:_MAX_IMAGES]]
                     if images:
                         flags[variant.id] = check_model(model, images)
             except EdgecvError as error:
@@ -222,7 +222,7 @@ def _replay(bundle: Bundle, golden: Golden, model: Model) -> Check:
             f"no result of this task can be read from it: {error!r}",
             where=f"manifest.json: golden {image}: expected.{variant}",
         ) from None
-    found = model(bytes(bundle.read(golden.image))).value
+    found = model(bundle.read(golden.image)).value
     difference = found.difference(recorded)
     tolerance = golden.tolerances.get(variant, golden.tolerance)
     # What scores next to the threshold may come and go within the tolerance of a score. What was

@@ -107,7 +107,9 @@ class LiteRtSession(session.OpenSession):
         main = source.main
         # In memory: the interpreter takes bytes only, and keeps them for as long as it lives.
         model = (
-            {"model_path": str(main)} if isinstance(main, Path) else {"model_content": bytes(main)}
+            {"model_path": str(main)}
+            if isinstance(main, Path)
+            else {"model_content": session.as_bytes(main)}
         )
         self._name = str(source)
         try:

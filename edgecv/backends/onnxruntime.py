@@ -185,7 +185,7 @@ class OnnxSession(session.OpenSession):
         """Return what the engine opens: a path, or bytes where the model is in memory."""
         main = source.main
         if not external:
-            return str(main) if isinstance(main, Path) else bytes(main)
+            return str(main) if isinstance(main, Path) else session.as_bytes(main)
         if isinstance(main, Path) and external_data.lies_together(source):
             return str(main)
         # External data are found by path only, so they need a folder for as long as they are open.

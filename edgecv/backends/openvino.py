@@ -225,7 +225,8 @@ class OpenVinoSession(session.OpenSession):
                 # External data are found by path only, so they need a folder.
                 self._folder = external_data.unpack(source)
                 main = Path(self._folder.name) / source.name
-            return core.read_model(main if isinstance(main, Path) else bytes(main)), says
+            given = main if isinstance(main, Path) else session.as_bytes(main)
+            return core.read_model(given), says
         weights = [part for name, part in source.parts.items() if name.endswith(".bin")]
         if len(weights) != 1:
             raise ModelLoadError(

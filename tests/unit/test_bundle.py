@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -85,7 +86,7 @@ def test_attached_documents_are_members_like_others(tmp_path: Path, name: str) -
         bundle.attachment("conversion")
 
 
-def test_archive_is_read_in_place_and_aligned(tmp_path: Path) -> None:
+def test_archive_is_aligned_and_not_extracted(tmp_path: Path) -> None:
     path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
     data = path.read_bytes()
     assert data.find(WEIGHTS) % 64 == 0
@@ -102,13 +103,67 @@ def test_the_same_contents_give_the_same_bytes(tmp_path: Path) -> None:
     assert a.read_bytes() == b.read_bytes()
 
 
-def test_views_outlive_close(tmp_path: Path) -> None:
+def test_bytes_outlive_close(tmp_path: Path) -> None:
     path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
     bundle = open_bundle(path)
-    view = memoryview(bundle.read(bundle.manifest.variants[0].files[0]))
+    data = bundle.read(bundle.manifest.variants[0].files[0])
+    source = bundle.source(bundle.manifest.variants[0])
     bundle.close()
     bundle.close()
-    assert bytes(view) == WEIGHTS
+    assert data == bytes(source.main) == WEIGHTS
+    with pytest.raises(ValueError, match="closed"):
+        bundle.source(bundle.manifest.variants[0])
+
+
+def test_an_archive_that_is_written_over_while_it_is_open(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
+    with open_bundle(path) as bundle:
+        variant = bundle.manifest.variants[0]
+        before = bundle.source(variant)
+        data = bytearray(path.read_bytes())
+        data[data.find(WEIGHTS) + 5] ^= 1
+        path.write_bytes(data)
+        assert bytes(before.main) == WEIGHTS, "what was hashed does not change any more"
+        with pytest.raises(IntegrityError, match="wrong sha256"):
+            bundle.source(variant)
+        with pytest.raises(IntegrityError, match="wrong sha256"):
+            bundle.read(variant.files[0])
+
+
+@pytest.mark.parametrize("left", [0, 100, 5000])
+def test_an_archive_that_is_cut_short_while_it_is_open(tmp_path: Path, left: int) -> None:
+    path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
+    with open_bundle(path, verify=False) as bundle:
+        os.truncate(path, left)
+        with pytest.raises(ArchiveError, match=r"net\.null\.json: the archive was cut short"):
+            bundle.source(bundle.manifest.variants[0])
+        with pytest.raises(ArchiveError, match="cut short while it was open"):
+            bundle.verify()
+
+
+def test_a_medium_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
+
+    def fail(*_: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with open_bundle(path, verify=False) as bundle:
+        monkeypatch.setattr(os, "pread", fail)
+        with pytest.raises(ArchiveError, match=r"net\.null\.json: cannot be read: Input/output"):
+            bundle.source(bundle.manifest.variants[0])
+        with pytest.raises(ArchiveError, match="cannot be read: Input/output error"):
+            open_bundle(path)
+
+
+def test_bytes_come_in_the_pieces_that_the_system_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
+    pread = os.pread
+    with open_bundle(path, verify=False) as bundle:
+        monkeypatch.setattr(os, "pread", lambda file, size, at: pread(file, min(size, 999), at))
+        assert bytes(bundle.source(bundle.manifest.variants[0]).main) == WEIGHTS
+        bundle.verify()
 
 
 def test_an_altered_byte_is_found(bundle_path: Path) -> None:
@@ -365,9 +420,15 @@ def test_bytes_that_no_member_holds(tmp_path: Path) -> None:
 
 def test_closing_lets_go_of_the_file(tmp_path: Path) -> None:
     path = write_bundle(tmp_path / "net.edgecv", make_manifest(), MEMBERS)
+
+    def held() -> bool:
+        links = (link for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+        return str(path) in map(os.readlink, links)
+
     bundle = open_bundle(path)
-    assert str(path) in Path("/proc/self/maps").read_text()
+    assert held()
     bundle.close()
+    assert not held()
     assert str(path) not in Path("/proc/self/maps").read_text()
 
 

@@ -69,7 +69,8 @@ def test_a_first_result_waits_for_no_import_that_it_does_not_need(
         check=True,
     )
     loaded = {name for name in out.stdout.split() if name.startswith("edgecv.")}
-    late = {"tuned", "plan", "model_info", "head_check", "describe", "probe", "results.classes"}
+    late = {"tuned", "plan", "model_info", "head_check", "hints", "describe", "probe"}
+    late |= {"results.classes"}  # this one has detections
     assert not loaded & {f"edgecv.{name}" for name in late}
     assert "edgecv.results.detections" in loaded
 
@@ -327,6 +328,24 @@ def test_an_altered_file_never_reaches_an_engine(folder: Path, tmp_path: Path) -
     file.write_bytes(data)
     with pytest.raises(IntegrityError, match="wrong sha256"):
         edgecv.load(tmp_path / "b")
+
+
+def test_all_files_are_checked_before_an_engine_opens_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [models.onnx_detector(tmp_path / "detector.onnx"), models.openvino_detector(tmp_path)]
+    hints = Hints(head="yolo", labels=models.LABELS)
+    path = pack(sources, tmp_path / "b.edgecv", hints=hints, trusted=True)
+    with open_bundle(path) as bundle:
+        first, *_, last = bundle.manifest.variants
+        other = next(entry for entry in last.files if entry not in first.files)
+        contents = bundle.read(other)
+    data = bytearray(path.read_bytes())
+    data[data.find(contents) + len(contents) // 2] ^= 1
+    path.write_bytes(data)
+    monkeypatch.setattr("edgecv.loading.load_backend", lambda name: pytest.fail(name))
+    with pytest.raises(IntegrityError, match=f"{other.path}: wrong sha256"):
+        edgecv.load(path)
 
 
 def test_the_engine_must_find_the_tensors_of_the_manifest(folder: Path, tmp_path: Path) -> None:

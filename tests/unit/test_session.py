@@ -100,3 +100,17 @@ def test_long_reasons_are_cut() -> None:
     made = session.failed("m", ValueError("long " * 1000))
     assert len(str(made)) < 500
     assert str(made).endswith("...")
+
+
+def test_bytes_of_a_view_are_copied_only_where_they_must_be() -> None:
+    whole = bytes(range(64))
+    assert session.as_bytes(memoryview(whole)) is whole
+    for view in (
+        memoryview(whole)[1:],
+        memoryview(whole)[::-1],
+        memoryview(bytearray(whole)),
+        memoryview(whole)[::2],
+    ):
+        made = session.as_bytes(view)
+        assert type(made) is bytes
+        assert made == view.tobytes()
