@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from edgecv.errors import EdgecvError
+from edgecv.gc_pause import gc_paused
 
 if TYPE_CHECKING:
     from edgecv.bundle import Bundle, open_bundle
@@ -90,9 +91,10 @@ def __getattr__(name: str) -> Any:
     # benchmarks/README.md): CPython 3.11 and later map frames in pieces of 16 KiB, and where our
     # own imports come to numpy, hundreds of its calls cross the end of one, each mapping and
     # unmapping the next.
-    import numpy  # noqa: F401
+    with gc_paused():
+        import numpy  # noqa: F401
 
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+        value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

@@ -14,12 +14,12 @@ from edgecv.bundle import is_bundle, open_bundle
 from edgecv.engines import choose_backend, find_model_file, gather, load_backend
 from edgecv.errors import InferenceError, ManifestError, UsageError
 from edgecv.manifest import Input, Manifest, Variant
+from edgecv.model import Model
 from edgecv.types import ModelSource, Session, SessionOptions, TensorSpec
 from edgecv.variants import UPGRADE, choose_variant, tuned_choice
 
 if TYPE_CHECKING:
     from edgecv.hints import Hints
-    from edgecv.model import Model
     from edgecv.model_info import ModelInfo
 
 
@@ -118,7 +118,6 @@ def _load_file(
     path: Path, backend: str | None, options: SessionOptions, hints: Hints, trusted: bool
 ) -> Model:
     from edgecv.describe import describe
-    from edgecv.model import Model
 
     name = choose_backend(path, backend)
     source = gather(path, name)
@@ -199,8 +198,6 @@ def _load_bundle(
         bundle.verify()
         session = load_backend(variant.backend).open_session(source, options)
         try:
-            from edgecv.model import Model
-
             _check_tensors(session, variant, f"{path}: variant {variant.id}")
             head = manifest.head
             if head.arrays:

@@ -14,6 +14,7 @@ from edgecv.errors import InferenceError, UsageError
 from edgecv.head import keeps_batch, load_head
 from edgecv.manifest import HeadSpec, Input
 from edgecv.model_inputs import constants, image_input
+from edgecv.preprocess import Preprocessor
 from edgecv.types import Array, Frame, Image, Session, SessionInfo, TensorSpec
 
 if TYPE_CHECKING:
@@ -59,8 +60,6 @@ class Model:
         plan: Plan | None = None,
     ) -> None:
         """Put together what `edgecv.loading.load` found; not for callers."""
-        from edgecv.preprocess import Preprocessor
-
         self.labels = tuple(labels)
         self._tell = describe
         self._describe = cache(lambda: describe(session))

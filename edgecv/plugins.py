@@ -8,6 +8,7 @@ from functools import cache
 from types import ModuleType
 
 from edgecv.errors import UsageError
+from edgecv.gc_pause import gc_paused
 
 FOLDERS = (
     "backends",
@@ -55,4 +56,5 @@ def load(folder: str, name: str) -> ModuleType:
             expected=f"one of {', '.join(names(folder))}",
             got=repr(name),
         )
-    return importlib.import_module(f"edgecv.{folder}.{name}")
+    with gc_paused():
+        return importlib.import_module(f"edgecv.{folder}.{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
@@ -9,11 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from edgecv import host
 from edgecv.errors import BackendMissingError, InferenceError, ModelLoadError, UsageError
+from edgecv.gc_pause import gc_paused
 from edgecv.types import (
     PRECISIONS,
     Array,
@@ -185,30 +188,13 @@ def check_source(source: ModelSource, engine: str, suffixes: tuple[str, ...]) ->
             raise ModelLoadError("no such file", where=str(part))
 
 
-def as_bytes(view: memoryview) -> bytes:
-    """Return what a view shows as bytes: without a copy where that is all of a bytes object."""
-    whole = view.obj
-    if type(whole) is bytes and view.c_contiguous and view.nbytes == len(whole):
-        return whole
-    return bytes(view)
-
-
 def threads(options: SessionOptions) -> int:
     """Return the threads of one inference: those asked for, or every CPU this process may use.
 
     Raises:
         UsageError: not a whole number from 1 to 1024.
     """
-    if options.threads is None:
-        return host.usable_cpus()
-    if type(options.threads) is not int or not 1 <= options.threads <= _MAX_THREADS:
-        raise UsageError(
-            "",
-            where="threads",
-            expected=f"a whole number from 1 to {_MAX_THREADS}",
-            got=repr(options.threads),
-        )
-    return options.threads
+    return host.usable_cpus() if options.threads is None else _count("threads", options.threads)
 
 
 def streams(options: SessionOptions) -> int:
@@ -217,14 +203,14 @@ def streams(options: SessionOptions) -> int:
     Raises:
         UsageError: not a whole number from 1 to 1024.
     """
-    if type(options.streams) is not int or not 1 <= options.streams <= _MAX_THREADS:
-        raise UsageError(
-            "",
-            where="streams",
-            expected=f"a whole number from 1 to {_MAX_THREADS}",
-            got=repr(options.streams),
-        )
-    return options.streams
+    return _count("streams", options.streams)
+
+
+def _count(where: str, value: object) -> int:
+    if type(value) is not int or not 1 <= value <= _MAX_THREADS:
+        expected = f"a whole number from 1 to {_MAX_THREADS}"
+        raise UsageError("", where=where, expected=expected, got=repr(value))
+    return value
 
 
 def check_precision(options: SessionOptions) -> None:
@@ -319,6 +305,19 @@ def tell_precision(
 def closed(where: str) -> InferenceError:
     """Make the error of a run after `close`."""
     return InferenceError("the session is closed", where=where)
+
+
+def import_engine(module: str, engine: str, extra: str | None) -> Any:
+    """Import an engine's module.
+
+    Raises:
+        BackendMissingError: it is not installed.
+    """
+    try:
+        with gc_paused():
+            return importlib.import_module(module)
+    except ImportError as error:
+        raise missing(engine, extra) from error
 
 
 def missing(engine: str, extra: str | None) -> BackendMissingError:

@@ -161,6 +161,14 @@ class ModelSource(Record):
         return str(self.main) if isinstance(self.main, Path) else self.name
 
 
+def as_bytes(view: memoryview) -> bytes:
+    """Return what a view shows as bytes: without a copy where that is all of a bytes object."""
+    whole = view.obj
+    if type(whole) is bytes and view.c_contiguous and view.nbytes == len(whole):
+        return whole
+    return bytes(view)
+
+
 class SessionOptions(Record):
     """How a model is to be opened.
 

@@ -12,7 +12,6 @@ none of TensorFlow's environment variables.
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from edgecv.types import (
     SessionInfo,
     SessionOptions,
     TensorSpec,
+    as_bytes,
 )
 
 ENGINE = "ai-edge-litert"
@@ -97,10 +97,7 @@ class LiteRtSession(session.OpenSession):
         distribution: str = ENGINE,
         engine_version: str = "",
     ) -> None:
-        try:
-            module = importlib.import_module(_MODULES[distribution])
-        except ImportError as error:
-            raise session.missing(ENGINE, EXTRA) from error
+        module = session.import_engine(_MODULES[distribution], ENGINE, EXTRA)
         threads = session.threads(options)
         xnnpack = options.extra.get("xnnpack", "true")
         resolver = getattr(module.OpResolverType, _XNNPACK[xnnpack])
@@ -109,7 +106,7 @@ class LiteRtSession(session.OpenSession):
         model = (
             {"model_path": str(main)}
             if isinstance(main, Path)
-            else {"model_content": session.as_bytes(main)}
+            else {"model_content": as_bytes(main)}
         )
         self._name = str(source)
         try:

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from edgecv import external_data, onnx_file, session
 from edgecv.errors import EdgecvError, ModelLoadError
-from edgecv.types import Array, ModelSource, Precision, SessionInfo, SessionOptions, TensorSpec
+from edgecv.types import (
+    Array,
+    ModelSource,
+    Precision,
+    SessionInfo,
+    SessionOptions,
+    TensorSpec,
+    as_bytes,
+)
 
 if TYPE_CHECKING:
     import tempfile
@@ -92,10 +100,7 @@ class OnnxSession(session.OpenSession):
     """An open ONNX model."""
 
     def __init__(self, source: ModelSource, options: SessionOptions) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise session.missing(ENGINE, EXTRA) from error
+        onnxruntime = session.import_engine("onnxruntime", ENGINE, EXTRA)
         self._name = str(source)
         self._asked = options.precision
         self._unread: bytes | None = None
@@ -185,7 +190,7 @@ class OnnxSession(session.OpenSession):
         """Return what the engine opens: a path, or bytes where the model is in memory."""
         main = source.main
         if not external:
-            return str(main) if isinstance(main, Path) else session.as_bytes(main)
+            return str(main) if isinstance(main, Path) else as_bytes(main)
         if isinstance(main, Path) and external_data.lies_together(source):
             return str(main)
         # External data are found by path only, so they need a folder for as long as they are open.

@@ -19,7 +19,15 @@ import numpy as np
 
 from edgecv import external_data, host, onnx_file, session
 from edgecv.errors import EdgecvError, ModelLoadError, UsageError
-from edgecv.types import Array, ModelSource, Precision, SessionInfo, SessionOptions, TensorSpec
+from edgecv.types import (
+    Array,
+    ModelSource,
+    Precision,
+    SessionInfo,
+    SessionOptions,
+    TensorSpec,
+    as_bytes,
+)
 
 if TYPE_CHECKING:
     import tempfile
@@ -129,10 +137,7 @@ class OpenVinoSession(session.OpenSession):
     """A compiled OpenVINO model."""
 
     def __init__(self, source: ModelSource, options: SessionOptions) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise session.missing(ENGINE, EXTRA) from error
+        openvino = session.import_engine("openvino", ENGINE, EXTRA)
         self._tensor = openvino.Tensor
         self._idle: deque[Any] = deque()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -225,7 +230,7 @@ class OpenVinoSession(session.OpenSession):
                 # External data are found by path only, so they need a folder.
                 self._folder = external_data.unpack(source)
                 main = Path(self._folder.name) / source.name
-            given = main if isinstance(main, Path) else session.as_bytes(main)
+            given = main if isinstance(main, Path) else as_bytes(main)
             return core.read_model(given), says
         weights = [part for name, part in source.parts.items() if name.endswith(".bin")]
         if len(weights) != 1:

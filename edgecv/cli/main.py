@@ -13,6 +13,7 @@ import click
 import edgecv
 from edgecv import plugins
 from edgecv.errors import EdgecvError, UsageError
+from edgecv.gc_pause import gc_paused
 
 
 class LazyGroup(click.Group):
@@ -29,10 +30,11 @@ class LazyGroup(click.Group):
         """Import a command."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        import numpy  # noqa: F401  # from here, as in edgecv.__getattr__
-
         name = cmd_name.replace("-", "_")
-        module = importlib.import_module(f"edgecv.cli.commands.{name}")
+        with gc_paused():
+            import numpy  # noqa: F401  # from here, as in edgecv.__getattr__
+
+            module = importlib.import_module(f"edgecv.cli.commands.{name}")
         command: click.Command = module.command
         return command
 

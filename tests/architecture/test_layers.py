@@ -18,7 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # From the ground up; a module may import from its own line (unless it is a plug-in) and from below.
 LAYERS = [
-    ["errors", "plugins", "record", "types"],
+    ["errors", "gc_pause", "plugins", "record", "types"],
     ["events", "blocking", "turns", "raw_frames", "planes", "decoded_pixels"],
     ["boxes", "geometry", "masks", "flatbuffer", "schema", "members", "host", "hints",
      "image_files", "npy", "prompts", "soft_masks", "rotated", "polygons",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgecv import session
-from edgecv.types import ModelSource, Quantization
+from edgecv.types import ModelSource, Quantization, as_bytes
 
 
 def test_versions_agree_with_importlib() -> None:
@@ -104,13 +104,13 @@ def test_long_reasons_are_cut() -> None:
 
 def test_bytes_of_a_view_are_copied_only_where_they_must_be() -> None:
     whole = bytes(range(64))
-    assert session.as_bytes(memoryview(whole)) is whole
+    assert as_bytes(memoryview(whole)) is whole
     for view in (
         memoryview(whole)[1:],
         memoryview(whole)[::-1],
         memoryview(bytearray(whole)),
         memoryview(whole)[::2],
     ):
-        made = session.as_bytes(view)
+        made = as_bytes(view)
         assert type(made) is bytes
         assert made == view.tobytes()
