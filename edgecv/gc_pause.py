@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module with the collector paused, if it is not there yet."""
+    if name in sys.modules:
+        return importlib.import_module(name)
+    with gc_paused():
+        return importlib.import_module(name)
 
 
 @contextmanager

@@ -154,6 +154,7 @@ class Model:
 
         Raises:
             BackendError: the engine refuses, or the model is closed.
+            BundleError: its archive cannot be read any more, or was altered.
         """
         if self._reopen is None:
             raise InferenceError("the model cannot be opened once more", where="model.reopened")

@@ -8,7 +8,7 @@ from functools import cache
 from types import ModuleType
 
 from edgecv.errors import UsageError
-from edgecv.gc_pause import gc_paused
+from edgecv.gc_pause import import_module
 
 FOLDERS = (
     "backends",
@@ -56,5 +56,4 @@ def load(folder: str, name: str) -> ModuleType:
             expected=f"one of {', '.join(names(folder))}",
             got=repr(name),
         )
-    with gc_paused():
-        return importlib.import_module(f"edgecv.{folder}.{name}")
+    return import_module(f"edgecv.{folder}.{name}")

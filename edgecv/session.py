@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import sys
@@ -16,7 +15,7 @@ import numpy as np
 
 from edgecv import host
 from edgecv.errors import BackendMissingError, InferenceError, ModelLoadError, UsageError
-from edgecv.gc_pause import gc_paused
+from edgecv.gc_pause import import_module
 from edgecv.types import (
     PRECISIONS,
     Array,
@@ -314,8 +313,7 @@ def import_engine(module: str, engine: str, extra: str | None) -> Any:
         BackendMissingError: it is not installed.
     """
     try:
-        with gc_paused():
-            return importlib.import_module(module)
+        return import_module(module)
     except ImportError as error:
         raise missing(engine, extra) from error
 

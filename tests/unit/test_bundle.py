@@ -297,7 +297,7 @@ def test_declared_size_beyond_the_file(tmp_path: Path) -> None:
     entry = data.rfind(b"PK\x01\x02")
     struct.pack_into("<II", data, entry + 20, 10**9, 10**9)
     path.write_bytes(data)
-    with pytest.raises(ArchiveError, match=r"beyond the end|disagree"):
+    with pytest.raises(ArchiveError, match="beyond the end"):
         open_bundle(path)
 
 

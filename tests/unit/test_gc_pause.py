@@ -7,10 +7,11 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from edgecv.gc_pause import gc_paused
+from edgecv.gc_pause import gc_paused, import_module
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +83,16 @@ def test_what_a_program_froze_stays_frozen() -> None:
     # Some of them may be freed by reference counting meanwhile.
     assert frozen - 100 < gc.get_freeze_count() <= frozen
     assert gc.isenabled()
+
+
+def test_only_an_import_pauses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "resting.py").write_text("import gc\nRUNS = gc.isenabled()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = import_module("resting")
+    assert module.RUNS is False
+    monkeypatch.setattr("edgecv.gc_pause.gc_paused", lambda: pytest.fail("nothing to import"))
+    assert import_module("resting") is module
+    del sys.modules["resting"]
 
 
 def test_a_start_collects_nothing_before_the_first_result() -> None:

@@ -348,6 +348,20 @@ def test_all_files_are_checked_before_an_engine_opens_one(
         edgecv.load(path)
 
 
+def test_opening_once_more_reads_and_checks_once_more(folder: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(folder / "two.edgecv", tmp_path))
+    with edgecv.load(path) as model:
+        with model.reopened(threads=1) as again:
+            assert again.info.variant == model.info.variant
+        with open_bundle(path) as bundle:
+            contents = bundle.read(bundle.manifest.variants[0].files[0])
+        data = bytearray(path.read_bytes())
+        data[data.find(contents) + len(contents) // 2] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(IntegrityError, match="wrong sha256"):
+            model.reopened(threads=1)
+
+
 def test_the_engine_must_find_the_tensors_of_the_manifest(folder: Path, tmp_path: Path) -> None:
     def rename(manifest: Any) -> None:
         manifest["variants"][0]["outputs"][0]["name"] = "other"
