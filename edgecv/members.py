@@ -1,4 +1,4 @@
-"""List the members of an untrusted bundle, folder or archive, without opening one of them."""
+"""List the members of an untrusted bundle, folder or archive, and read those of an archive."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 _CHUNK = 2**20
+"""Bytes that are hashed at a time: a member need not fit into memory."""
 
 # Plain sets: compiling regular expressions would cost every start a millisecond.
 _DIGITS = "0123456789"

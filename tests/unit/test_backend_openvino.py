@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +49,22 @@ def test_precision_is_read_from_the_compiled_layers(tmp_path, kind, precision) -
     x = tiny_models.image().astype(session.inputs[0].dtype)
     expected = tiny_models.reference(tiny_models.image())["y"]
     np.testing.assert_allclose(session.run({"x": x})["y"], expected, atol=0.12)
+
+
+def test_threads_that_come_at_once_share_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    @cache
+    def slowly() -> object:
+        time.sleep(0.05)
+        made.append(object())
+        return made[-1]
+
+    monkeypatch.setattr(backend, "_core", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        cores = [future.result() for future in [pool.submit(backend.shared_core) for _ in range(4)]]
+    assert made == [cores[0]]
+    assert all(core is cores[0] for core in cores)
 
 
 @pytest.mark.parametrize(("kind", "precision"), [("float", "fp32"), ("int8", "int8-weights")])
